@@ -1,0 +1,166 @@
+"""What a bus can do. Implementations: `jetstream.JetStreamBus` and, for tests, `memory.MemoryBus`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin_common.events import AnyEvent, Event, decode
+from tocsin_common.streams import Bucket, Durable, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A stored message as a consumer or reader gets it. `stored_ms` is the server's clock, `deliveries` counts from 1.
+
+    `subject` is the stored one: trades and candles carry their partition in it.
+    """
+
+    stream: str
+    subject: str
+    seq: int
+    stored_ms: int
+    message_id: str
+    data: bytes
+    deliveries: int = 1
+
+    def event(self) -> AnyEvent:
+        """Decode the payload. Raises Malformed."""
+        return decode(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The server's receipt. `duplicate`: the id was there already, nothing was added (`seq` is then the first copy's)."""
+
+    stream: str
+    seq: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """`identity` changes when a stream is deleted and made again (its sequences then start over)."""
+
+    messages: int
+    first_seq: int
+    last_seq: int
+    identity: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DurableState:
+    """`pending` messages were never handed out, `ack_pending` are handed out and not yet settled."""
+
+    pending: int
+    ack_pending: int
+    ack_floor_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value of a bucket; `value` None: the key was deleted. `revision` grows with every write to the bucket."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+class Reader(Protocol):
+    """Reads one stream in order from a position the caller owns; nothing is acknowledged."""
+
+    async def through(self, seq: int) -> list[Received]:
+        """All messages after the last returned one up to and including `seq`; skips what retention removed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Consumer(Protocol):
+    """One durable. Only declared durables exist; raises Unreachable when the server does not know it."""
+
+    async def fetch(self, limit: int, wait_s: float) -> list[Received]:
+        """Up to `limit` messages; waits at most `wait_s` for the first one. May return none."""
+        ...
+
+    async def ack(self, messages: Sequence[Received]) -> None: ...
+
+    async def nak(self, message: Received, delay_s: float) -> None:
+        """Offer the message again after the delay."""
+        ...
+
+    async def term(self, message: Received) -> None:
+        """Never offer the message again (its dead letter has been written)."""
+        ...
+
+    async def in_progress(self, messages: Sequence[Received]) -> None:
+        """Still working: start the ack wait anew."""
+        ...
+
+    async def reset(self, after: int | None = None) -> None:
+        """Go back to just after sequence `after` (None: the acknowledgement floor), forgetting what a dead process held.
+
+        In-order services call this when they start: what their predecessor had not settled comes again at once
+        and in order, instead of out of order after the ack wait.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class KeyValue(Protocol):
+    """One bucket. Keys are subject tokens (`encode_token`)."""
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Write unconditionally, return the revision."""
+        ...
+
+    async def create(self, key: str, value: bytes) -> int:
+        """Write only if the key does not exist. Raises Conflict."""
+        ...
+
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        """Write only if `revision` is still the key's last. Raises Conflict."""
+        ...
+
+    async def delete(self, key: str) -> None: ...
+
+    async def all(self) -> dict[str, Entry]: ...
+
+    def watch(self) -> AsyncIterator[Entry]:
+        """Every current entry, then every change, for ever. Survives reconnects; a change may come twice."""
+        ...
+
+
+class Bus(Protocol):
+    """Publishing waits for the server's receipt and retries with the same ids: at least once, stored once."""
+
+    async def publish(self, events: Sequence[Event]) -> list[Stored]:
+        """Store events in order, each under its derived id. Raises Unreachable when the server stays away."""
+        ...
+
+    async def append(self, event: Event, *, expected_last: int) -> Stored:
+        """Store one event if the last sequence on its subject is still `expected_last` (0: none). Raises Conflict."""
+        ...
+
+    async def last(self, stream: Stream, subject: str) -> Received | None:
+        """The newest message on a stored subject (wildcards allowed), or None."""
+        ...
+
+    def reader(self, stream: Stream, *, after: int) -> Reader:
+        """Read a stream from just after sequence `after`."""
+        ...
+
+    def consumer(self, durable: Durable) -> Consumer: ...
+
+    def bucket(self, bucket: Bucket) -> KeyValue: ...
+
+    async def stream_state(self, stream: Stream) -> StreamState: ...
+
+    async def durable_state(self, durable: Durable) -> DurableState: ...
+
+    async def close(self) -> None: ...

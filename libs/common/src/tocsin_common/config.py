@@ -1,0 +1,181 @@
+"""Configuration: one YAML file, overridden by `TOCSIN__SECTION__KEY` environment variables.
+
+A secret `key` can be given as `key_file`, the path of a file that holds it. Every mistake is reported at once,
+each with its key, its value (never a secret's) and what was expected. Only this module reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from tocsin_common.errors import ConfigError
+
+ENV_PREFIX = "TOCSIN__"
+ENV_CONFIG_FILE = "TOCSIN_CONFIG"
+MAX_CONFIG_BYTES = 1_000_000
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are mistakes, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NatsSection(Section):
+    url: str = Field("nats://127.0.0.1:4222", description="NATS server URL; several separated by commas.")
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    credentials_file_path: Path | None = Field(None, description="A NATS .creds file.")
+    replicas: int = Field(1, ge=1, le=5, description="Copies of every stream: 3 in production.")
+
+
+class LogSection(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json_lines: bool = True
+
+
+class HealthSection(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one.")
+
+
+class PostgresSection(Section):
+    url: SecretStr = Field(
+        SecretStr("postgresql://postgres@127.0.0.1:5432/postgres"), description="PostgreSQL connection URL."
+    )
+
+
+class CommonSettings(Section):
+    """The sections every service reads. A service's settings add its own and ignore the others'."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    nats: NatsSection = NatsSection()
+    log: LogSection = LogSection()
+    health: HealthSection = HealthSection()
+
+
+SECTIONS = frozenset(
+    {"nats", "postgres", "log", "health", "market_ingest", "signal_engine", "alerting", "paper_trader", "api_gateway"}
+    | {"seed"}
+)
+"""Every top-level section there is: a service ignores the others', but nobody may misspell one."""
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def load(kind: type[S], *, path: Path | None = None, environ: Mapping[str, str] | None = None) -> S:
+    """Read, merge and check the configuration. Raises ConfigError with every problem found."""
+    environ = os.environ if environ is None else environ
+    if path is None and ENV_CONFIG_FILE in environ:
+        path = Path(environ[ENV_CONFIG_FILE])
+    tree = _read_yaml(path) if path else {}
+    source = str(path) if path else "the environment"
+    _merge_environment(tree, environ)
+    problems = [
+        f"{source}: unknown section {name!r}; the sections are {', '.join(sorted(SECTIONS))}."
+        for name in sorted(set(tree) - SECTIONS)
+    ]
+    problems += _read_secret_files(kind, tree)
+    try:
+        settings = kind.model_validate(tree)
+    except ValidationError as error:
+        problems += [_sentence(kind, tree, details) for details in error.errors(include_url=False)]
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError([f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is not a configuration file."])
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}); give the path of a YAML file."]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}."]) from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{path}: must be a mapping of sections, not a {type(tree).__name__}."])
+    return tree
+
+
+def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Write `TOCSIN__A__B=value` into tree["a"]["b"]; values are YAML, so lists and numbers work."""
+    for name, text in sorted(environ.items()):
+        if not name.startswith(ENV_PREFIX):
+            continue
+        *parents, leaf = name[len(ENV_PREFIX) :].lower().split("__")
+        node = tree
+        for parent in parents:
+            child = node.get(parent)
+            if not isinstance(child, dict):
+                child = node[parent] = {}
+            node = child
+        try:
+            node[leaf] = yaml.safe_load(text) if text else text
+        except yaml.YAMLError:
+            node[leaf] = text
+
+
+def _read_secret_files(kind: type[BaseModel], tree: dict[str, Any], where: str = "") -> list[str]:
+    """Replace `key_file: path` by `key: content` for every secret field."""
+    problems: list[str] = []
+    for name, field in kind.model_fields.items():
+        candidates = (field.annotation, *get_args(field.annotation))
+        nested = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if nested and isinstance(tree.get(name), dict):
+            problems += _read_secret_files(nested, tree[name], f"{where}{name}.")
+        if SecretStr in candidates and f"{name}_file" in tree:
+            path = Path(str(tree.pop(f"{name}_file")))
+            if name in tree:
+                problems.append(f"{where}{name}: given both directly and as {name}_file; keep one.")
+            try:
+                tree[name] = path.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{where}{name}_file: {path} cannot be read ({error}).")
+    return problems
+
+
+def _sentence(kind: type[BaseModel], tree: dict[str, Any], details: Any) -> str:
+    """One mistake as one sentence: key, value unless it may be secret, expectation."""
+    location = details["loc"]
+    key = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        return f"{key}: unknown key; see the documented keys of this section."
+    expectation = details["msg"].removeprefix("Value error, ")
+    expectation = expectation[0].lower() + expectation[1:]
+    if details["type"] == "missing":
+        env = ENV_PREFIX + "__".join(str(part).upper() for part in location)
+        return f"{key}: missing; set it in the file or as {env}."
+    value: Any = tree
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return f"{key}: {expectation}."
+    shown = "(hidden)" if _is_secret(kind, location) else repr(value)[:100]
+    return f"{key}: {shown} is wrong: {expectation}."
+
+
+def _is_secret(kind: type[BaseModel], location: tuple[int | str, ...]) -> bool:
+    annotation: Any = kind
+    for part in location:
+        candidates = (annotation, *get_args(annotation))
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None or part not in model.model_fields:
+            break
+        annotation = model.model_fields[str(part)].annotation
+    words = ("secret", "password", "token", "key", "url")
+    return SecretStr in (annotation, *get_args(annotation)) or any(
+        word in str(part).lower() for part in location for word in words
+    )

@@ -1,0 +1,138 @@
+"""Every stream, key-value bucket and durable consumer, declared here and created by one command.
+
+Nothing is created as a side effect of publishing or subscribing: `tocsin streams apply` (which `tocsin up` calls)
+makes the server match this file, and a service that misses its stream says so and waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tocsin_common.events import CHANNELS
+from tocsin_common.subjects import PARTITIONS, matches
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+
+DUPLICATE_WINDOW_S = HOUR_S
+"""How long the server remembers message ids: longer than any outage we retry through. After it consumers still
+treat ids as unique keys, and resuming services skip what they find already stored."""
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""A full column batch (10,000 trades) is about 0.7 MiB; the server's limit is 8 MiB."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One JetStream stream.
+
+    `durability`: `sync` means an acknowledged write is on disk (decisions); `async` that the server flushes in its
+    own time (market data, which the exchange or a file can give again). `transform` moves subjects
+    `(source, destination)` on their way in: it puts the partition into the subject.
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    durability: Literal["sync", "async"]
+    max_age_s: int = 0
+    max_bytes: int = -1
+    max_per_subject: int = -1
+    work_queue: bool = False
+    transform: tuple[str, str] | None = None
+
+
+TRADES = Stream(
+    name="TRADES",
+    subjects=("market.trades.*.*",),
+    durability="async",
+    max_age_s=48 * HOUR_S,
+    max_bytes=16 * 1024**3,
+    transform=(
+        "market.trades.*.*",
+        f"market.trades.{{{{partition({PARTITIONS},1,2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
+    ),
+)
+CANDLES = Stream(
+    name="CANDLES",
+    subjects=("market.candles.*.*.*",),
+    durability="async",
+    max_age_s=60 * DAY_S,
+    transform=(
+        "market.candles.*.*.*",
+        f"market.candles.{{{{partition({PARTITIONS},1,2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}",
+    ),
+)
+FEEDS = Stream(name="FEEDS", subjects=("market.feed.*",), durability="async", max_age_s=60 * DAY_S)
+CLOCK = Stream(name="CLOCK", subjects=("clock.*",), durability="async", max_per_subject=200_000)
+SIGNALS = Stream(name="SIGNALS", subjects=("signals.*.*.*.*",), durability="sync")
+OUTCOMES = Stream(name="OUTCOMES", subjects=("outcomes.*.*.*.*",), durability="sync")
+PAPER = Stream(name="PAPER", subjects=("paper.*.*",), durability="sync")
+ALERTS = Stream(name="ALERTS", subjects=("alerts.*.*",), durability="sync", max_age_s=365 * DAY_S)
+DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
+SEND = Stream(name="SEND", subjects=("send.*",), durability="sync", work_queue=True)
+DEAD = Stream(name="DEAD", subjects=("dead.>",), durability="sync", max_age_s=365 * DAY_S)
+
+STREAMS = (TRADES, CANDLES, FEEDS, CLOCK, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES, SEND, DEAD)
+PROJECTED = (CANDLES, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES)
+"""The streams Postgres holds projections of."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One key-value bucket. `durability` as for streams; `history` is how many revisions of a key are kept."""
+
+    name: str
+    durability: Literal["sync", "async"] = "sync"
+    history: int = 8
+
+
+ALERT_RULES = Bucket("alert_rules")
+SUBSCRIBERS = Bucket("subscribers")
+PORTFOLIOS = Bucket("portfolios")
+API_KEYS = Bucket("api_keys")
+SNAPSHOTS = Bucket("snapshots", durability="async", history=2)
+BUCKETS = (ALERT_RULES, SUBSCRIBERS, PORTFOLIOS, API_KEYS, SNAPSHOTS)
+
+
+@dataclass(frozen=True)
+class Durable:
+    """A durable pull consumer: the server remembers how far its service has come.
+
+    `ack_wait_s` is how long a message may stay unacknowledged before it is offered again; `max_ack_pending` bounds
+    what one service holds. The server never gives up on a message by itself: we count attempts and write the dead
+    letter before terminating it.
+    """
+
+    name: str
+    stream: Stream
+    filter: str = ">"
+    ack_wait_s: int = 60
+    max_ack_pending: int = 2_000
+
+
+SIGNAL_ENGINE = Durable("signal-engine", CLOCK, "clock.market")
+PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
+ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS)
+ALERTING_TRADES = Durable("alerting-trades", TRADES)
+ALERTING_CANDLES = Durable("alerting-candles", CANDLES, "market.candles.*.*.*.1m")
+ALERTING_SEND = {channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}") for channel in CHANNELS}
+PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream) for stream in PROJECTED}
+
+DURABLES = (
+    SIGNAL_ENGINE,
+    PAPER_TRADER,
+    ALERTING_SIGNALS,
+    ALERTING_TRADES,
+    ALERTING_CANDLES,
+    *ALERTING_SEND.values(),
+    *PROJECTOR.values(),
+)
+
+
+def stream_of(subject: str) -> Stream:
+    """The stream that stores a published subject. Raises LookupError when none does."""
+    for stream in STREAMS:
+        if any(matches(pattern, subject) for pattern in stream.subjects):
+            return stream
+    raise LookupError(f"no stream is declared for the subject {subject!r}")

@@ -1,0 +1,111 @@
+"""NATS subjects: one function per family, and the reversible encoding of names into subject tokens.
+
+`/` becomes `-` and `:` becomes `_`, so `BTC/USDT:USDT` reads `BTC-USDT_USDT`; every other character outside
+`[A-Za-z0-9]` becomes `=XX` per UTF-8 byte. The alphabet is also legal in key-value keys.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+PARTITIONS = 64
+"""Trades and candles are split by instrument into this many partitions (design: Scale)."""
+
+_FNV32_OFFSET, _FNV32_PRIME = 2166136261, 16777619
+_SHORT = {"/": "-", ":": "_"}
+_LONG = {short: char for char, short in _SHORT.items()}
+
+
+@lru_cache(maxsize=65536)
+def encode_token(name: str) -> str:
+    """Encode any non-empty text as one subject token. Raises ValueError for the empty text."""
+    if not name:
+        raise ValueError("a subject token cannot be empty")
+    return "".join(_encode_char(char) for char in name)
+
+
+@lru_cache(maxsize=65536)
+def decode_token(token: str) -> str:
+    """Give back the text that `encode_token` encoded. Raises ValueError when it did not."""
+    raw, position = bytearray(), 0
+    while position < len(token):
+        char = token[position]
+        if char == "=":
+            raw += bytes.fromhex(token[position + 1 : position + 3])
+            position += 3
+        else:
+            raw += _LONG.get(char, char).encode()
+            position += 1
+    name = raw.decode()
+    if not name or encode_token(name) != token:
+        raise ValueError(f"{token!r} is not an encoded name")
+    return name
+
+
+def _encode_char(char: str) -> str:
+    if char.isascii() and char.isalnum():
+        return char
+    return _SHORT.get(char) or "".join(f"={byte:02X}" for byte in char.encode())
+
+
+def partition_of(exchange: str, symbol: str) -> int:
+    """Partition of an instrument, as the server's `partition(64,1,2)` computes it (FNV-1a, 32 bits)."""
+    digest = _FNV32_OFFSET
+    for byte in (encode_token(exchange) + encode_token(symbol)).encode():
+        digest = ((digest ^ byte) * _FNV32_PRIME) & 0xFFFFFFFF
+    return digest % PARTITIONS
+
+
+def trades(exchange: str, symbol: str) -> str:
+    return f"market.trades.{encode_token(exchange)}.{encode_token(symbol)}"
+
+
+def candles(exchange: str, symbol: str, timeframe: str) -> str:
+    return f"market.candles.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}"
+
+
+def feed(exchange: str) -> str:
+    return f"market.feed.{encode_token(exchange)}"
+
+
+def clock(stage: str) -> str:
+    return f"clock.{stage}"
+
+
+def signal(exchange: str, symbol: str, timeframe: str, strategy: str) -> str:
+    return f"signals.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}.{encode_token(strategy)}"
+
+
+def outcome(exchange: str, symbol: str, timeframe: str, strategy: str) -> str:
+    return f"outcomes.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}.{encode_token(strategy)}"
+
+
+def paper(portfolio: str, event: str) -> str:
+    return f"paper.{encode_token(portfolio)}.{event}"
+
+
+def alert(decision: str, rule_id: str) -> str:
+    return f"alerts.{decision}.{encode_token(rule_id)}"
+
+
+def delivery(channel: str, delivery_id: str) -> str:
+    return f"deliveries.{channel}.{delivery_id}"
+
+
+def send(channel: str) -> str:
+    return f"send.{channel}"
+
+
+def dead(service: str, original: str) -> str:
+    return f"dead.{service}.{original}"
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Whether a subject falls under a NATS pattern (`*` one token, trailing `>` one or more)."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for position, token in enumerate(wanted):
+        if token == ">":
+            return len(given) > position
+        if position >= len(given) or token not in ("*", given[position]):
+            return False
+    return len(wanted) == len(given)
