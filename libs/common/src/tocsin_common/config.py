@@ -28,12 +28,12 @@ class Section(BaseModel):
 
 
 class NatsSection(Section):
-    url: str = Field("nats://127.0.0.1:4222", description="NATS server URL; several separated by commas.")
+    url: str = Field(default="nats://127.0.0.1:4222", description="NATS server URL; several separated by commas.")
     user: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
-    credentials_file_path: Path | None = Field(None, description="A NATS .creds file.")
-    replicas: int = Field(1, ge=1, le=5, description="Copies of every stream: 3 in production.")
+    credentials_file_path: Path | None = Field(default=None, description="A NATS .creds file.")
+    replicas: int = Field(default=1, ge=1, le=5, description="Copies of every stream: 3 in production.")
 
 
 class LogSection(Section):
@@ -43,12 +43,12 @@ class LogSection(Section):
 
 class HealthSection(Section):
     host: str = "127.0.0.1"
-    port: int = Field(0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one.")
 
 
 class PostgresSection(Section):
     url: SecretStr = Field(
-        SecretStr("postgresql://postgres@127.0.0.1:5432/postgres"), description="PostgreSQL connection URL."
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/postgres"), description="PostgreSQL connection URL."
     )
 
 

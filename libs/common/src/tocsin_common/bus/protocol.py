@@ -32,7 +32,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The server's receipt. `duplicate`: the id was there already, nothing was added (`seq` is then the first copy's)."""
+    """The server's receipt. `duplicate`: the id was there already, nothing was added, `seq` is the first copy's."""
 
     stream: str
     seq: int
@@ -100,7 +100,7 @@ class Consumer(Protocol):
         ...
 
     async def reset(self, after: int | None = None) -> None:
-        """Go back to just after sequence `after` (None: the acknowledgement floor), forgetting what a dead process held.
+        """Go back to just after sequence `after` (None: the acknowledgement floor), forgetting what was handed out.
 
         In-order services call this when they start: what their predecessor had not settled comes again at once
         and in order, instead of out of order after the ack wait.

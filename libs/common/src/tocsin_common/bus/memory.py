@@ -1,0 +1,294 @@
+"""A bus inside one process, for tests: it passes the same suite as JetStream, and needs no server.
+
+Ids are remembered for ever and nothing expires by age; everything else behaves as the declared streams do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+from tocsin_common.bus.protocol import DurableState, Entry, Received, Stored, StreamState
+from tocsin_common.errors import Conflict
+from tocsin_common.events import Event, encode
+from tocsin_common.streams import Bucket, Durable, Stream, stream_of
+from tocsin_common.subjects import decode_token, matches, partition_of
+
+
+class MemoryBus:
+    """Implements `Bus`. Several consumers of one durable share its position, as on a server."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, _Log] = {}
+        self._durables: dict[str, _Position] = {}
+        self._buckets: dict[str, MemoryKeyValue] = {}
+
+    async def publish(self, events: Sequence[Event]) -> list[Stored]:
+        return [self._log(stream_of(event.subject)).store(event) for event in events]
+
+    async def append(self, event: Event, *, expected_last: int) -> Stored:
+        log = self._log(stream_of(event.subject))
+        if event.event_id not in log.ids:
+            newest = log.newest(stored_subject(log.stream, event.subject))
+            found = newest.seq if newest else 0
+            if found != expected_last:
+                raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
+        return log.store(event)
+
+    async def last(self, stream: Stream, subject: str) -> Received | None:
+        return self._log(stream).newest(subject)
+
+    def reader(self, stream: Stream, *, after: int) -> MemoryReader:
+        return MemoryReader(self._log(stream), after)
+
+    def consumer(self, durable: Durable) -> MemoryConsumer:
+        log = self._log(durable.stream)
+        return MemoryConsumer(log, self._durables.setdefault(durable.name, _Position(durable)))
+
+    def bucket(self, bucket: Bucket) -> MemoryKeyValue:
+        return self._buckets.setdefault(bucket.name, MemoryKeyValue())
+
+    async def stream_state(self, stream: Stream) -> StreamState:
+        log = self._log(stream)
+        size = sum(len(message.data) for message in log.messages.values())
+        return StreamState(len(log.messages), log.first_seq, log.last_seq, log.identity, size)
+
+    async def durable_state(self, durable: Durable) -> DurableState:
+        log, position = self._log(durable.stream), self.consumer(durable).position
+        pending = sum(1 for _ in log.matching(durable.filter, position.next_seq))
+        return DurableState(pending, len(position.unsettled), position.ack_floor)
+
+    async def close(self) -> None:
+        """Nothing to close; what was stored stays readable."""
+
+    def purge(self, stream: Stream, *, before: int) -> None:
+        """Remove the messages with sequences below `before`, as retention does."""
+        log = self._log(stream)
+        for seq in [seq for seq in log.messages if seq < before]:
+            log.remove(seq)
+
+    def _log(self, stream: Stream) -> _Log:
+        return self._logs.setdefault(stream.name, _Log(stream))
+
+
+def stored_subject(stream: Stream, subject: str) -> str:
+    """The subject as the server stores it: streams with a transform get the partition before exchange and symbol."""
+    if stream.transform is None:
+        return subject
+    root, kind, exchange, symbol, *rest = subject.split(".")
+    partition = partition_of(decode_token(exchange), decode_token(symbol))
+    return ".".join([root, kind, str(partition), exchange, symbol, *rest])
+
+
+@dataclass
+class _Log:
+    """The messages of one stream by sequence, ascending."""
+
+    stream: Stream
+    messages: dict[int, Received] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
+    by_subject: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
+    last_seq: int = 0
+    identity: str = field(default_factory=lambda: uuid4().hex)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def first_seq(self) -> int:
+        return next(iter(self.messages), self.last_seq + 1 if self.last_seq else 0)
+
+    def store(self, event: Event) -> Stored:
+        message_id = event.event_id
+        if message_id in self.ids:
+            return Stored(self.stream.name, self.ids[message_id], duplicate=True)
+        self.last_seq += 1
+        subject = stored_subject(self.stream, event.subject)
+        stored_ms = time.time_ns() // 1_000_000
+        message = Received(self.stream.name, subject, self.last_seq, stored_ms, message_id, encode(event))
+        self.messages[self.last_seq] = message
+        self.ids[message_id] = self.last_seq
+        of_subject = self.by_subject[subject]
+        of_subject.append(self.last_seq)
+        if 0 < self.stream.max_per_subject < len(of_subject):
+            self.remove(of_subject[0])
+        self.announce()
+        return Stored(self.stream.name, self.last_seq, duplicate=False)
+
+    def remove(self, seq: int) -> None:
+        message = self.messages.pop(seq, None)
+        if message is not None:
+            self.by_subject[message.subject].remove(seq)
+
+    def newest(self, pattern: str) -> Received | None:
+        if "*" in pattern or ">" in pattern:
+            found = (seqs[-1] for subject, seqs in self.by_subject.items() if seqs and matches(pattern, subject))
+            seq = max(found, default=0)
+        else:
+            seqs = self.by_subject.get(pattern)
+            seq = seqs[-1] if seqs else 0
+        return self.messages.get(seq)
+
+    def matching(self, pattern: str, first: int) -> Iterator[Received]:
+        for seq in range(max(first, self.first_seq), self.last_seq + 1):
+            message = self.messages.get(seq)
+            if message is not None and matches(pattern, message.subject):
+                yield message
+
+    def announce(self) -> None:
+        """Wake everybody who waits for this stream."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class MemoryReader:
+    """Implements `Reader`."""
+
+    def __init__(self, log: _Log, after: int) -> None:
+        self._log, self._after = log, after
+
+    async def through(self, seq: int) -> list[Received]:
+        wanted = range(self._after + 1, min(seq, self._log.last_seq) + 1)
+        found = [message for n in wanted if (message := self._log.messages.get(n)) is not None]
+        self._after = max(self._after, seq)
+        return found
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass
+class _Position:
+    """Where one durable stands. `unsettled` maps a sequence to the moment it is offered again (loop time)."""
+
+    durable: Durable
+    next_seq: int = 1
+    unsettled: dict[int, float] = field(default_factory=dict)
+    deliveries: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def ack_floor(self) -> int:
+        return min(self.unsettled, default=self.next_seq) - 1
+
+    def settle(self, seq: int) -> None:
+        self.unsettled.pop(seq, None)
+        self.deliveries.pop(seq, None)
+
+
+class MemoryConsumer:
+    """Implements `Consumer`."""
+
+    def __init__(self, log: _Log, position: _Position) -> None:
+        self._log, self.position = log, position
+
+    async def fetch(self, limit: int, wait_s: float) -> list[Received]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while not (found := self._take(limit, loop.time())):
+            wake = min([deadline, *self.position.unsettled.values()])
+            if deadline <= loop.time():
+                break
+            try:
+                await asyncio.wait_for(self._log.changed.wait(), max(0.0, wake - loop.time()))
+            except TimeoutError:
+                continue
+        await asyncio.sleep(0)
+        return found
+
+    def _take(self, limit: int, now: float) -> list[Received]:
+        """What may be handed out now: messages due again first, then new ones."""
+        position, durable = self.position, self.position.durable
+        for seq in [seq for seq in position.unsettled if seq not in self._log.messages]:
+            position.settle(seq)
+        due = sorted(seq for seq, when in position.unsettled.items() if when <= now)[:limit]
+        room = min(limit - len(due), durable.max_ack_pending - len(position.unsettled))
+        messages = [self._log.messages[seq] for seq in due]
+        fresh = self._log.matching(durable.filter, position.next_seq)
+        messages += [message for _, message in zip(range(room), fresh, strict=False)]
+        for message in messages:
+            position.next_seq = max(position.next_seq, message.seq + 1)
+            position.unsettled[message.seq] = now + durable.ack_wait_s
+            position.deliveries[message.seq] += 1
+        return [replace(message, deliveries=position.deliveries[message.seq]) for message in messages]
+
+    async def ack(self, messages: Sequence[Received]) -> None:
+        for message in messages:
+            await self.term(message)
+
+    async def nak(self, message: Received, delay_s: float) -> None:
+        if message.seq in self.position.unsettled:
+            self.position.unsettled[message.seq] = asyncio.get_running_loop().time() + delay_s
+        self._log.announce()
+
+    async def term(self, message: Received) -> None:
+        self.position.settle(message.seq)
+        if self._log.stream.work_queue:
+            self._log.remove(message.seq)
+        self._log.announce()
+
+    async def in_progress(self, messages: Sequence[Received]) -> None:
+        again = asyncio.get_running_loop().time() + self.position.durable.ack_wait_s
+        self.position.unsettled.update({m.seq: again for m in messages if m.seq in self.position.unsettled})
+
+    async def reset(self, after: int | None = None) -> None:
+        self.position.next_seq = (self.position.ack_floor if after is None else after) + 1
+        self.position.unsettled.clear()
+        self.position.deliveries.clear()
+        self._log.announce()
+
+    async def close(self) -> None:
+        """What was handed out and not settled is offered again after the ack wait."""
+
+
+class MemoryKeyValue:
+    """Implements `KeyValue`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._changes: list[Entry] = []
+        self._changed = asyncio.Event()
+
+    async def get(self, key: str) -> Entry | None:
+        entry = self._entries.get(key)
+        return entry if entry and entry.value is not None else None
+
+    async def put(self, key: str, value: bytes) -> int:
+        return self._write(key, value)
+
+    async def create(self, key: str, value: bytes) -> int:
+        if await self.get(key):
+            raise Conflict(f"the key {key!r} exists already")
+        return self._write(key, value)
+
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        found = self._entries[key].revision if key in self._entries else 0
+        if found != revision:
+            raise Conflict(f"the key {key!r} is at revision {found}, not {revision}")
+        return self._write(key, value)
+
+    async def delete(self, key: str) -> None:
+        self._write(key, None)
+
+    async def all(self) -> dict[str, Entry]:
+        return {key: entry for key, entry in self._entries.items() if entry.value is not None}
+
+    async def watch(self) -> AsyncIterator[Entry]:
+        position = len(self._changes)
+        for entry in sorted(self._entries.values(), key=lambda entry: entry.revision):
+            yield entry
+        while True:
+            for entry in self._changes[position:]:
+                position += 1
+                yield entry
+            if position == len(self._changes):
+                await self._changed.wait()
+
+    def _write(self, key: str, value: bytes | None) -> int:
+        entry = Entry(key, value, len(self._changes) + 1)
+        self._entries[key] = entry
+        self._changes.append(entry)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return entry.revision
