@@ -1,0 +1,97 @@
+"""Every event on the wire: frozen, tagged with type and schema version, JSON.
+
+Conventions: `..._ms` is integer milliseconds UTC; `ts_ms` is the time in the market (or of the decision),
+`received_ms` and `at_ms` are our own clock. Market prices and amounts are float64; ledgers hold Decimal.
+`symbol` is ccxt unified and `exchange` a ccxt id. Schemas only grow: a new meaning is a new version.
+
+An event knows its `subject` and its derived `event_id`; the bus needs nothing else to publish it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tocsin_common.errors import Malformed
+from tocsin_common.events.alerts import (
+    CHANNELS,
+    TERMINAL_STATES,
+    AlertRaised,
+    AlertSuppressed,
+    ChannelName,
+    DeadLetter,
+    DeliveryChanged,
+    DeliveryState,
+    SendDue,
+)
+from tocsin_common.events.event import MAX_COLUMN, Event
+from tocsin_common.events.market import CandlesClosed, ClockAdvanced, FeedChanged, FeedState, Origin, TradesReceived
+from tocsin_common.events.paper import EquityMarked, Holding, OrderFilled, PortfolioOpened, SignalSkipped
+from tocsin_common.events.signals import OutcomeMeasured, Side, SignalRaised
+
+AnyEvent = (
+    TradesReceived
+    | CandlesClosed
+    | FeedChanged
+    | ClockAdvanced
+    | SignalRaised
+    | OutcomeMeasured
+    | PortfolioOpened
+    | OrderFilled
+    | SignalSkipped
+    | EquityMarked
+    | AlertRaised
+    | AlertSuppressed
+    | DeliveryChanged
+    | SendDue
+    | DeadLetter
+)
+EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """Serialise an event as JSON, its `type` first."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """Parse any event. Raises Malformed, naming the place in the document that is wrong."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"not a valid event: {error}") from error
+
+
+__all__ = [
+    "CHANNELS",
+    "EVENT_TYPES",
+    "MAX_COLUMN",
+    "TERMINAL_STATES",
+    "AlertRaised",
+    "AlertSuppressed",
+    "AnyEvent",
+    "CandlesClosed",
+    "ChannelName",
+    "ClockAdvanced",
+    "DeadLetter",
+    "DeliveryChanged",
+    "DeliveryState",
+    "EquityMarked",
+    "Event",
+    "FeedChanged",
+    "FeedState",
+    "Holding",
+    "OrderFilled",
+    "Origin",
+    "OutcomeMeasured",
+    "PortfolioOpened",
+    "SendDue",
+    "Side",
+    "SignalRaised",
+    "SignalSkipped",
+    "TradesReceived",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,126 @@
+"""Facts about alerts and their deliveries, and the dead letters of every service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tocsin_common import subjects
+from tocsin_common.events.event import Event
+from tocsin_common.ids import derive
+
+DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
+ChannelName = Literal["console", "telegram", "email", "discord", "webhook"]
+CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook")
+TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})
+
+
+class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
+    """A rule matched. `cause_id` is the signal's id, or the id of the trade that crossed the level."""
+
+    alert_id: str
+    rule_id: str
+    kind: Literal["signal", "price"]
+    cause_id: str
+    ts_ms: int
+    exchange: str
+    symbol: str
+    title: str
+    text: str
+    fields: dict[str, str]
+    subscribers: list[str]
+
+    @property
+    def subject(self) -> str:
+        return subjects.alert("raised", self.rule_id)
+
+    @property
+    def event_id(self) -> str:
+        return self.alert_id
+
+
+class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1"):
+    """A rule matched, but a subscriber is not told; `reason` says why."""
+
+    alert_id: str
+    rule_id: str
+    cause_id: str
+    subscriber_id: str
+    ts_ms: int
+    reason: str
+
+    @property
+    def subject(self) -> str:
+        return subjects.alert("suppressed", self.rule_id)
+
+    @property
+    def event_id(self) -> str:
+        return derive("suppressed", self.alert_id, self.subscriber_id, self.reason)
+
+
+class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
+    """One step in the life of a delivery. Terminal: sent, failed, unknown, expired.
+
+    `attempt` counts requests started. `at_ms` is our clock. `reason` explains failed, retrying, unknown and
+    expired; `provider_ref` is the receiver's own id of the message, where it gave one.
+    """
+
+    delivery_id: str
+    alert_id: str
+    subscriber_id: str
+    channel: ChannelName
+    state: DeliveryState
+    attempt: int
+    at_ms: int
+    reason: str = ""
+    provider_ref: str = ""
+
+    @property
+    def subject(self) -> str:
+        return subjects.delivery(self.channel, self.delivery_id)
+
+    @property
+    def event_id(self) -> str:
+        return derive("delivery", self.delivery_id, self.state, self.attempt)
+
+
+class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
+    """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock)."""
+
+    delivery_id: str
+    alert_id: str
+    subscriber_id: str
+    channel: ChannelName
+    title: str
+    text: str
+    fields: dict[str, str]
+    ts_ms: int
+    queued_ms: int
+    deadline_ms: int
+
+    @property
+    def subject(self) -> str:
+        return subjects.send(self.channel)
+
+    @property
+    def event_id(self) -> str:
+        return derive("send", self.delivery_id)
+
+
+class DeadLetter(Event, frozen=True, kw_only=True, tag="dead.v1"):
+    """A message no retry can help: the original, byte for byte, and why it was given up."""
+
+    service: str
+    stream: str
+    seq: int
+    original_subject: str
+    reason: str
+    error: str
+    payload: bytes
+
+    @property
+    def subject(self) -> str:
+        return subjects.dead(self.service, self.original_subject)
+
+    @property
+    def event_id(self) -> str:
+        return derive("dead", self.service, self.stream, self.seq, self.payload)
