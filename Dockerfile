@@ -37,12 +37,12 @@ ENV PATH=/opt/tocsin/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TOCSIN__HEALTH__HOST=0.0.0.0 \
-    TOCSIN__HEALTH__PORT=8080
+    TOCSIN__HEALTH__PORT=8081
 WORKDIR /tmp
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8081/readyz', timeout=4)"]
 
 
 FROM runtime AS market-ingest
@@ -58,7 +58,7 @@ FROM runtime AS paper-trader
 ENTRYPOINT ["python", "-m", "paper_trader"]
 
 FROM runtime AS api-gateway
-EXPOSE 8000
+EXPOSE 8080
 ENTRYPOINT ["python", "-m", "api_gateway"]
 
 FROM runtime AS tools

@@ -177,14 +177,3 @@ def test_no_file_names_a_machine_or_an_index() -> None:
 def test_names_of_test_files_are_unique() -> None:
     names = [path.name for path in suite() if path.name.startswith("test_")]
     assert sorted(names) == sorted(set(names))
-
-
-def test_documents_link_to_files_that_exist() -> None:
-    link = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\":]+)\"")
-    broken = [
-        f"{where(path)}: {target}"
-        for path in files(".md")
-        for match in link.finditer(path.read_text())
-        if not (path.parent / (target := match[1] or match[2])).exists()
-    ]
-    assert not broken

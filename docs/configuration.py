@@ -1,0 +1,205 @@
+"""Write docs/configuration.md from the settings of the services and the command.
+
+    python docs/configuration.py
+
+A test compares the file with what this would write, so it cannot go stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from tocsin_common.documents import Destination, Portfolio, PriceRule, SignalRule, Subscriber
+
+PAGE = Path(__file__).with_suffix(".md")
+MODULES = ("market_ingest", "signal_engine", "alerting", "paper_trader", "api_gateway")
+COMMON = ("nats", "log", "health")
+DOCUMENT_KINDS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    ("One of `alert_rules`, with `kind: signal`", SignalRule),
+    ("One of `alert_rules`, with `kind: price`", PriceRule),
+    ("One of `subscribers`", Subscriber),
+    ("One of a subscriber's `destinations`", Destination),
+    ("One of `portfolios`", Portfolio),
+)
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by docs/configuration.py from the settings themselves: change those, not this page. -->
+
+One YAML file configures everything. Its path is in `TOCSIN_CONFIG`; the `tocsin` command also takes `--config`. Every
+service reads the common sections and its own, and ignores the others, so all may share one file.
+
+- **Environment.** `TOCSIN__SECTION__KEY` overrides a key: `TOCSIN__NATS__URL=nats://10.0.0.5:4222`. Values are read as
+  YAML, so numbers and lists work: `TOCSIN__SIGNAL_ENGINE__TIMEFRAMES='[1h, 4h]'`.
+- **Secrets.** A key marked *secret* can be given as `<key>_file`, the path of a file that holds it:
+  `TOCSIN__POSTGRES__URL_FILE=/run/secrets/postgres_url`. Secrets are never logged.
+- **Mistakes.** Unknown keys and wrong values are refused at the start, all of them at once, and the service ends with
+  exit code 2. `tocsin doctor` checks a file without starting anything.
+
+People's settings (rules, subscribers, portfolios) are not configuration but documents in key-value buckets. The section
+`seed` puts the first ones there; [below](#documents) is what is in them.
+"""
+
+DOCUMENTS = """\
+## Documents
+
+What `seed` holds and the buckets keep, as JSON under the document's own id. Unknown keys are refused.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    from tocsin.settings import Settings as CommandSettings
+
+    parts = [INTRODUCTION]
+    parts += [section(name, model_of(CommandSettings.model_fields[name])) for name in (*COMMON, "postgres", "seed")]
+    for module in MODULES:
+        settings = importlib.import_module(f"{module}.config").Settings
+        parts.append(section(module, model_of(settings.model_fields[module])))
+    parts += [DOCUMENTS, *(document(*entry) for entry in DOCUMENT_KINDS)]
+    return "\n".join(parts)
+
+
+def section(name: str, model: type[BaseModel]) -> str:
+    """One section: what it is, and a table of its keys; those of lists of mappings in tables of their own."""
+    nested: list[tuple[str, type[BaseModel]]] = []
+    lines = [f"## `{name}`", ""]
+    text = described(model)
+    lines += [text, ""] if text else []
+    lines += [*table(rows(model, "", nested)), ""]
+    for key, item in nested:
+        lines += [f"Each of `{name}.{key}`:", "", *table(rows(item, "", [])), ""]
+    return "\n".join(lines)
+
+
+def document(title: str, struct: type[msgspec.Struct]) -> str:
+    """One document type: what it is, and a table of its keys."""
+    lines = [f"### {title}", "", described(struct), "", "| key | type | default |", "| --- | --- | --- |"]
+    for field in msgspec.structs.fields(struct):
+        value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        shown = "required" if value is msgspec.NODEFAULT else listed(value)
+        lines.append(f"| `{field.name}` | {spelled(field.type)} | {shown} |")
+    return "\n".join([*lines, ""])
+
+
+def rows(
+    model: type[BaseModel], prefix: str, nested: list[tuple[str, type[BaseModel]]]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Key, type, default and description of every key below a model."""
+    for name, field in model.model_fields.items():
+        inner = model_of(field, optional=True)
+        if inner is not None and get_origin(field.annotation) is not list:
+            yield from rows(inner, f"{prefix}{name}.", nested)
+            continue
+        if inner is not None:
+            nested.append((prefix + name, inner))
+        yield f"`{prefix}{name}`", kind(field), default(field), field.description or ""
+
+
+def table(found: Iterator[tuple[str, str, str, str]]) -> list[str]:
+    head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    escaped = ([cell.replace("|", r"\|") for cell in row] for row in found)
+    return head + [f"| {' | '.join(cells)} |" for cells in escaped]
+
+
+def model_of(field: FieldInfo, *, optional: bool = False) -> Any:
+    """The settings model inside a field's type, also inside a list or a union."""
+    waiting: list[Any] = [field.annotation]
+    while waiting:
+        annotation = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        waiting += get_args(annotation)
+    if optional:
+        return None
+    raise TypeError(f"{field} holds no settings")
+
+
+def kind(field: FieldInfo) -> str:
+    """The type in words, with its bounds."""
+    bounds = [f"{sign} {value:g}" for sign, value in limits(field)]
+    return ", ".join([spelled(field.annotation), *bounds])
+
+
+def limits(field: FieldInfo) -> Iterator[tuple[str, float]]:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    for item in field.metadata:
+        yield from ((sign, getattr(item, name)) for name, sign in signs.items() if hasattr(item, name))
+
+
+def spelled(annotation: Any) -> str:
+    words: dict[Any, str] = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "yes or no",
+        Decimal: "decimal number",
+        Path: "path",
+        SecretStr: "secret",
+    }
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(spelled(argument) for argument in arguments if argument is not type(None))
+    if origin is list:
+        return f"list of {spelled(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if hasattr(annotation, "__metadata__"):
+        return spelled(arguments[0])
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel | msgspec.Struct):
+        return "mappings"
+    return words.get(annotation, str(annotation))
+
+
+def default(field: FieldInfo) -> str:
+    """The default as it would be written in YAML."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "" if value is None else listed(value)
+
+
+def listed(value: Any) -> str:
+    if isinstance(value, list):
+        return f"`[{', '.join(plain(item) for item in value)}]`"
+    return f"`{plain(value)}`"
+
+
+def plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        set_keys = value.model_dump(exclude_unset=True, mode="json")
+        return "{" + ", ".join(f"{key}: {item}" for key, item in set_keys.items()) + "}"
+    return str(value) if value != "" else '""'
+
+
+def described(model: type) -> str:
+    """The model's own docstring, not one it inherited."""
+    text = vars(model).get("__doc__")
+    return " ".join(text.split()) if text else ""
+
+
+def main() -> int:
+    PAGE.write_text(page())
+    print(f"written: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
