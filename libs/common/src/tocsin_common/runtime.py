@@ -56,10 +56,15 @@ class Service(Generic[S]):
     tasks: asyncio.TaskGroup
     bus_metrics: BusMetrics
 
-    async def consume_in_order(self, durable: Durable, handle: BatchHandler, *, batch: int = 500) -> None:
-        """Run an in-order loop on a durable until the service stops, starting at its acknowledgement floor."""
+    async def consume_in_order(
+        self, durable: Durable, handle: BatchHandler, *, batch: int = 500, after: int | None = None
+    ) -> None:
+        """Run an in-order loop on a durable until the service stops.
+
+        Starts just after sequence `after` (where the service's own snapshot stands), or at the acknowledgement floor.
+        """
         loop = self._loop(durable)
-        await loop.consumer.reset()
+        await loop.consumer.reset(after)
         await consume_in_order(loop, handle, batch=batch)
 
     async def consume_queue(self, durable: Durable, handle: MessageHandler, *, workers: int = 16) -> None:

@@ -116,7 +116,12 @@ PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
 ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS)
 ALERTING_TRADES = Durable("alerting-trades", TRADES)
 ALERTING_CANDLES = Durable("alerting-candles", CANDLES, "market.candles.*.*.*.1m")
-ALERTING_SEND = {channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}") for channel in CHANNELS}
+ALERTING_SEND = {
+    channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}", ack_wait_s=30, max_ack_pending=50_000)
+    for channel in CHANNELS
+}
+"""Deliveries that wait for another attempt stay pending: many of them may not keep new ones from being handed out."""
+
 PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream) for stream in PROJECTED}
 
 DURABLES = (
