@@ -1,0 +1,76 @@
+"""The pure core: closed candles in, signals out. No I/O and no clock; the same rows in any grouping give the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import structlog
+
+from signal_engine.evaluation import Evaluation, order
+from signal_engine.strategies import AnyStrategy
+from signal_engine.windows import Series, Windows
+from tocsin_common.events import CandlesClosed, SignalRaised
+
+log = structlog.get_logger()
+
+
+class Engine:
+    """Windows of every series of the given timeframes, and the strategies evaluated on them.
+
+    `tally` counts candles by what became of them: `evaluated`, `warmed` (warm-up only), `duplicate`, `late` (joined
+    the window, no signal), `dropped` (older than the window), `correction` (a later revision: not looked at, the
+    windows hold candles as first received) and `disordered` (a message that breaks the contract on order).
+    """
+
+    def __init__(self, strategies: Sequence[AnyStrategy], timeframes: Sequence[str]) -> None:
+        self.timeframes = frozenset(timeframes)
+        self.evaluation = Evaluation(strategies)
+        self.tally: Counter[str] = Counter()
+        self._windows = Windows()
+        self._early: list[SignalRaised] = []
+
+    @property
+    def pending(self) -> int:
+        """Candles taken in and not evaluated yet."""
+        return self._windows.pending
+
+    def add(self, events: Iterable[CandlesClosed], *, warm_up: bool = False) -> None:
+        """Take in candles in stream order; those of origin `history`, or any with `warm_up`, raise no signals."""
+        for event in events:
+            if event.timeframe in self.timeframes:
+                self._add(event, warm_up=warm_up or event.origin == "history")
+
+    def evaluate(self) -> list[SignalRaised]:
+        """Signals of all candles added since the last call, in publishing order (`evaluation.order`)."""
+        signals = sorted((*self._early, *self._evaluate()), key=order)
+        self._early = []
+        return signals
+
+    def _add(self, event: CandlesClosed, *, warm_up: bool) -> None:
+        rows = len(event.open_ms)
+        if event.revision:
+            self.tally["correction"] += rows
+            return
+        if rows > 1 and not np.all(np.diff(event.open_ms) > 0):
+            self.tally["disordered"] += rows
+            log.error("candles out of order within a message", subject=event.subject, first_ms=event.open_ms[0])
+            return
+        series = Series(event.exchange, event.symbol, event.timeframe)
+        if self._windows.pending and event.open_ms[0] <= self._windows.newest_ms(series):
+            # What is pending came before these late candles on the stream, so it is evaluated without them.
+            self._early += self._evaluate()
+        added = self._windows.add(event, pending=not warm_up)
+        self.tally["warmed" if warm_up else "evaluated"] += added.fresh
+        self.tally["duplicate"] += added.duplicate
+        self.tally["late"] += added.late
+        self.tally["dropped"] += added.dropped
+
+    def _evaluate(self) -> list[SignalRaised]:
+        frame = self._windows.frame()
+        if frame is None:
+            return []
+        signals = self.evaluation.signals(frame, self._windows.series)
+        self._windows.settle()
+        return signals

@@ -1,0 +1,62 @@
+"""Metrics of the signal-engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from signal_engine.engine import Engine
+from tocsin_common.events import Event, SignalRaised
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """Counters and histograms, on the service's registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._signals = Counter(
+            "tocsin_signals", "Signals published.", ["strategy", "timeframe", "side"], registry=registry
+        )
+        self._candles = Counter(
+            "tocsin_signal_candles", "Candles read, by what became of them.", ["result"], registry=registry
+        )
+        self._dropped = Counter(
+            "tocsin_signals_dropped", "Entries that made no sense.", ["strategy", "reason"], registry=registry
+        )
+        self._quarantined = Counter(
+            "tocsin_strategies_quarantined", "Strategies off until the restart.", ["strategy"], registry=registry
+        )
+        self.round_s = Histogram(
+            "tocsin_signal_round_seconds",
+            "One round: read candles, evaluate, publish.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.latency_s = Histogram(
+            "tocsin_close_to_signal_seconds",
+            "From a candle's close to its stored signal, live markets only.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+    def published(self, events: Iterable[Event], *, now_ms: int | None) -> None:
+        """Count signals newly stored; `now_ms` (our clock) for a live market, None otherwise."""
+        for event in events:
+            if isinstance(event, SignalRaised):
+                self._signals.labels(event.strategy, event.timeframe, event.side).inc()
+                if now_ms is not None:
+                    self.latency_s.observe((now_ms - event.confirmed_ms) / 1000)
+
+    def collect(self, engine: Engine) -> None:
+        """Move what the engine counted since the last call into the metrics."""
+        for result, count in engine.tally.items():
+            self._candles.labels(result).inc(count)
+        for (strategy, reason), count in engine.evaluation.dropped.items():
+            self._dropped.labels(strategy, reason).inc(count)
+        for strategy in engine.evaluation.quarantined:
+            self._quarantined.labels(strategy).inc()
+        engine.tally.clear()
+        engine.evaluation.dropped.clear()
+        engine.evaluation.quarantined.clear()

@@ -1,0 +1,26 @@
+"""The strategies there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from signal_engine.strategies.donchian_breakout import DonchianBreakout
+from signal_engine.strategies.ema_cross import EmaCross
+from signal_engine.strategies.rsi_reversion import RsiReversion
+from signal_engine.strategies.strategy import LOOK_BACK_CANDLES, AnyStrategy, Judgement, Params, Row, Strategy, checked
+
+__all__ = ["LOOK_BACK_CANDLES", "STRATEGIES", "AnyStrategy", "Judgement", "Params", "Row", "Strategy", "build"]
+
+STRATEGIES: dict[str, type[AnyStrategy]] = {
+    EmaCross.name: EmaCross,
+    RsiReversion.name: RsiReversion,
+    DonchianBreakout.name: DonchianBreakout,
+}
+
+
+def build(name: str, params: Mapping[str, object] | None = None) -> AnyStrategy:
+    """A strategy with these parameters, defaults for the rest. Raises ValueError naming everything that is wrong."""
+    kind = STRATEGIES.get(name)
+    if kind is None:
+        raise ValueError(f"there is no strategy {name!r}; the strategies are {', '.join(sorted(STRATEGIES))}")
+    return kind(checked(kind.params_type, params or {}))
