@@ -1,0 +1,50 @@
+"""`python -m alerting`: wiring only."""
+
+from __future__ import annotations
+
+from random import Random
+
+from alerting.channels.open import open_channels
+from alerting.config import Settings
+from alerting.directory import Directory
+from alerting.intake import Intake
+from alerting.metrics import Metrics
+from alerting.pipeline import Pipeline
+from alerting.sender import Sender
+from tocsin_common.runtime import Service, main
+from tocsin_common.streams import ALERTING_CANDLES, ALERTING_SEND, ALERTING_SIGNALS, ALERTING_TRADES
+
+
+async def serve(service: Service[Settings]) -> None:
+    """Rules and subscribers first, then three intakes into the pipeline, then one sender pool per channel."""
+    settings, bus = service.settings.alerting, service.bus
+    metrics = Metrics(service.registry)
+    directory = Directory(bus, metrics)
+    await directory.load()
+    service.spawn(directory.follow(service.stop))
+
+    pipeline = Pipeline(directory.subscribers, ttl_ms=int(settings.delivery.ttl_s * 1000))
+    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES):
+        intake = Intake(bus, durable, directory.rules, pipeline, metrics)
+        service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
+
+    channels = open_channels(settings)
+    for channel in channels.values():
+        service.stack.push_async_callback(channel.close)
+    for name, durable in ALERTING_SEND.items():
+        sender = Sender(
+            bus,
+            name,
+            channels.get(name),
+            directory,
+            metrics,
+            ttl_s=settings.delivery.ttl_s,
+            max_attempts=settings.delivery.max_attempts,
+            random=Random(),
+        )
+        service.spawn(sender.hurry_after(service.stop))
+        service.spawn(service.consume_queue(durable, sender.handle, workers=settings.delivery.workers))
+
+
+if __name__ == "__main__":
+    main("alerting", Settings, serve)

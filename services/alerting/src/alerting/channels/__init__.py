@@ -1,0 +1,51 @@
+"""The channels: each takes a message to one destination, and either delivers it or says why not.
+
+A channel knows nothing of rules, retries or the ledger. It delivers, or raises
+
+- `Rejected(reason)`: this message will never be taken;
+- `Retryable(reason, retry_after_s)`: it was not taken, but may be later;
+- `Ambiguous(reason)`: it may have been taken: the connection broke, or time ran out, after the request had gone out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin_common.documents import Destination
+from tocsin_common.errors import Retryable
+
+
+class Ambiguous(Retryable):
+    """No answer that can be believed: the receiver may or may not have taken the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time."""
+
+    delivery_id: str
+    alert_id: str
+    title: str
+    text: str
+    fields: Mapping[str, str]
+    ts_ms: int
+
+
+class Channel(Protocol):
+    """One way to reach people. `dedupes`: a receiver recognises a second copy by our id."""
+
+    dedupes: bool
+
+    async def send(self, message: Message, destination: Destination) -> str:
+        """Deliver; returns the receiver's own id of the message ("" if it gave none).
+
+        Raises Rejected, Retryable or Ambiguous, with a reason of `reasons.Undelivered`; never with an address, token
+        or secret in the text.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
+        ...

@@ -1,0 +1,156 @@
+"""E-mail, by SMTP. The Message-ID is made of the delivery id: a second copy is recognised as the same mail."""
+
+from __future__ import annotations
+
+import html
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as MAIL_POLICY
+from email.utils import parseaddr
+from typing import Literal
+
+import aiosmtplib
+
+from alerting.channels import Ambiguous, Message
+from alerting.channels.text import cut, one_line
+from alerting.reasons import Undelivered
+from tocsin_common.documents import Destination
+from tocsin_common.errors import Rejected, Retryable, TocsinError
+
+SUBJECT_MAX, TEXT_MAX, REPLY_MAX = 200, 100_000, 200
+IDLE_S = 10.0
+"""Connections idle for longer are not used again: the server may just be closing them."""
+
+LOGIN_FAILED = frozenset({530, 534, 535, 538})
+"""RFC 4954: authentication required, too weak, invalid, or needs encryption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The SMTP server and how to talk to it. `tls`: encrypted from the start, upgraded (and never without), or not."""
+
+    host: str
+    port: int
+    tls: Literal["starttls", "tls", "none"]
+    timeout_s: float
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class Email:
+    """Sends mails from one address. One connection carries one mail at a time, so idle ones are kept for the next."""
+
+    dedupes = True
+
+    def __init__(self, server: Server, *, sender: str) -> None:
+        self._server = server
+        self._sender = sender
+        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
+
+    async def send(self, message: Message, destination: Destination) -> str:
+        mail = compose(message, sender=self._sender, recipient=destination.address)
+        try:
+            client = await self._connected()
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise meaning(error, sending=False) from None
+        try:
+            _, reply = await client.send_message(mail)
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            client.close()
+            raise meaning(error, sending=True) from None
+        self._idle.append((client, time.monotonic()))
+        return one_line(reply)[:REPLY_MAX]
+
+    async def close(self) -> None:
+        """Say goodbye on every idle connection."""
+        while self._idle:
+            client, _ = self._idle.pop()
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=1)
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        while self._idle:
+            client, since_s = self._idle.pop()
+            if client.is_connected and time.monotonic() - since_s < IDLE_S:
+                return client
+            client.close()
+        server = self._server
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            timeout=server.timeout_s,
+            use_tls=server.tls == "tls",
+            start_tls=server.tls == "starttls",
+            local_hostname=socket.gethostname(),
+        )
+        await client.connect()
+        return client
+
+
+def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
+    """The mail, as text and as HTML. Raises Rejected for a recipient that is not one plain address."""
+    name, address = parseaddr(sender)
+    mail = EmailMessage(policy=MAIL_POLICY)
+    try:
+        mail["To"] = Address(addr_spec=recipient)
+    except (MessageError, ValueError, IndexError):
+        raise Rejected(Undelivered.BAD_ADDRESS, "not an e-mail address") from None
+    mail["From"] = Address(name, addr_spec=address)
+    mail["Subject"] = cut(one_line(message.title), SUBJECT_MAX)
+    mail["Date"] = datetime.now(UTC)
+    mail["Message-ID"] = f"<{message.delivery_id}@{address.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(plain(message))
+    mail.add_alternative(markup(message), subtype="html")
+    return mail
+
+
+def plain(message: Message) -> str:
+    """Text, then one aligned line per field."""
+    width = max((len(name) for name in message.fields), default=0)
+    lines = [f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.fields.items()]
+    return "\n\n".join(part for part in (cut(message.text, TEXT_MAX), "\n".join(lines)) if part) + "\n"
+
+
+def markup(message: Message) -> str:
+    """A heading, a paragraph, a table; nothing is loaded from anywhere."""
+    rows = "".join(
+        f'<tr><th align="left" style="padding-right:1em">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>\n'
+        for name, value in message.fields.items()
+    )
+    text = html.escape(cut(message.text, TEXT_MAX)).replace("\n", "<br>\n")
+    return (
+        '<!doctype html>\n<html><body style="font-family:sans-serif">\n'
+        f"<h2>{html.escape(one_line(message.title))}</h2>\n<p>{text}</p>\n<table>\n{rows}</table>\n</body></html>\n"
+    )
+
+
+def meaning(error: Exception, *, sending: bool) -> TocsinError:
+    """What an error of the library means for the delivery. Before `sending` began nothing can have been delivered."""
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused(recipients=[first, *_]):
+            return meaning(first, sending=sending)
+        case aiosmtplib.SMTPResponseException(code=code) if code in LOGIN_FAILED:
+            return Rejected(Undelivered.UNAUTHORIZED, f"SMTP {code}")
+        case aiosmtplib.SMTPResponseException(code=code) if 500 <= code < 600:
+            return Rejected(Undelivered.REFUSED, f"SMTP {code}")
+        case aiosmtplib.SMTPResponseException(code=code):
+            return Retryable(Undelivered.SERVER_ERROR, f"SMTP {code}")
+        case aiosmtplib.SMTPNotSupported():
+            return Rejected(Undelivered.TLS_UNAVAILABLE, "the server offers no STARTTLS or no login")
+        case aiosmtplib.SMTPTimeoutError() | TimeoutError() if sending:
+            return Ambiguous(Undelivered.TIMEOUT, "no answer in time")
+        case ssl.SSLError() | aiosmtplib.SMTPException() | OSError() if not sending:
+            return Retryable(Undelivered.CONNECTION_FAILED, type(error).__name__)
+        case ValueError():
+            return Rejected(Undelivered.BAD_ADDRESS, "the mail cannot be written for this address")
+    return Ambiguous(Undelivered.CONNECTION_LOST, type(error).__name__)

@@ -1,0 +1,173 @@
+"""HTTP requests to addresses that subscribers gave: bounded, never redirected, never into our own network.
+
+The host is resolved once and the connection goes to the very address that was checked, so an answer of the name
+server that changes between check and use changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from alerting.channels import Ambiguous
+from alerting.reasons import Undelivered
+from tocsin_common.errors import Rejected, Retryable
+
+ANSWER_BYTES_MAX = 64 * 1024
+RETRY_AFTER_MAX_S = 24 * 3600.0
+PUBLIC_PORTS = frozenset({443, 8443})
+IDLE_S = 10.0
+"""Connections idle for longer are not used again: the other side may just be closing them."""
+
+NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address, which is the one to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response below 300. `body` holds at most ANSWER_BYTES_MAX bytes."""
+
+    status: int
+    body: bytes
+
+
+class Outbound:
+    """POSTs to strangers. `allow_private` lifts the restrictions on scheme, port and address (development only)."""
+
+    def __init__(self, *, timeout_s: float, allow_private: bool, connections: int) -> None:
+        self._allow_private = allow_private
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2)
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send `body`; returns the answer if it is a success. Raises Rejected, Retryable or Ambiguous otherwise."""
+        target = self._checked(url)
+        try:
+            request = self._open().post(
+                target, data=body, headers=headers, allow_redirects=False, timeout=self._timeout
+            )
+            async with request as response:
+                answer = await response.content.read(ANSWER_BYTES_MAX)
+                judge(response.status, response.headers)
+                return Answer(response.status, answer)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Retryable(Undelivered.CONNECTION_FAILED, type(error).__name__) from None
+        except aiohttp.InvalidURL:
+            raise Rejected(Undelivered.BAD_ADDRESS, "not a URL") from None
+        except TimeoutError:
+            raise Ambiguous(Undelivered.TIMEOUT, f"no answer within {self._timeout.total:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Ambiguous(Undelivered.CONNECTION_LOST, type(error).__name__) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        """The session, made on first use; it reads no proxy from the environment and keeps no cookies."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=PublicResolver(allow_private=self._allow_private),
+                use_dns_cache=False,
+                limit=self._connections,
+                keepalive_timeout=IDLE_S,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+            )
+        return self._session
+
+    def _checked(self, text: str) -> URL:
+        """Parse a URL and refuse what needs no name server to be refused."""
+        try:
+            url = URL(text)
+            host, port = url.host, url.port
+        except ValueError:
+            raise Rejected(Undelivered.BAD_ADDRESS, "not a URL") from None
+        if url.scheme not in ("http", "https") or not host:
+            raise Rejected(Undelivered.BAD_ADDRESS, "not an http(s) URL")
+        if self._allow_private:
+            return url
+        if url.scheme != "https" or port not in PUBLIC_PORTS:
+            raise Rejected(Undelivered.FORBIDDEN_ADDRESS, "only https on port 443 or 8443")
+        try:
+            literal = ip_address(host)
+        except ValueError:
+            return url  # a name: judged when it is resolved
+        if not is_public(literal):
+            raise Rejected(Undelivered.FORBIDDEN_ADDRESS, "not a public address")
+        return url
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves a host to its public addresses only."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._system = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises Rejected when the host has no public address, OSError when it does not resolve."""
+        found = await self._system.resolve(host, port, family)
+        if self._allow_private:
+            return found
+        public = [entry for entry in found if is_public(ip_address(entry["host"].partition("%")[0]))]
+        if not public:
+            raise Rejected(Undelivered.FORBIDDEN_ADDRESS, "the host has no public address")
+        return public
+
+    async def close(self) -> None:
+        await self._system.close()
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is somewhere in the public internet, looking through the forms that embed an IPv4 address."""
+    if isinstance(address, IPv6Address):
+        if address in NAT64:
+            return is_public(IPv4Address(address.packed[-4:]))
+        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+        if embedded:
+            return is_public(embedded)
+    return address.is_global and not address.is_multicast
+
+
+def judge(status: int, headers: Mapping[str, str]) -> None:
+    """Return for a success; raise what any other HTTP status means."""
+    if 200 <= status < 300:
+        return
+    detail = f"HTTP {status}"
+    if status == 429:
+        raise Retryable(Undelivered.RATE_LIMITED, detail, retry_after_s=retry_after_s(headers))
+    if status in (408, 425) or status >= 500:
+        raise Retryable(Undelivered.SERVER_ERROR, detail, retry_after_s=retry_after_s(headers))
+    if status < 400:
+        raise Rejected(Undelivered.REDIRECTED, detail)
+    reasons = {401: Undelivered.UNAUTHORIZED, 403: Undelivered.FORBIDDEN, 404: Undelivered.GONE, 410: Undelivered.GONE}
+    raise Rejected(reasons.get(status, Undelivered.REFUSED), detail)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The Retry-After header as seconds from now, whether given as seconds or as a date; None: absent or senseless."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), RETRY_AFTER_MAX_S)

@@ -1,0 +1,131 @@
+"""Telegram, by the Bot API. It knows no idempotency: a request without an answer may have been delivered."""
+
+from __future__ import annotations
+
+import html
+import logging
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from telegram import Bot, LinkPreviewOptions
+from telegram.constants import ParseMode
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)
+from telegram.request import HTTPXRequest
+
+from alerting.channels import Ambiguous, Message
+from alerting.channels.text import cut, one_line, utf16_length
+from alerting.reasons import Undelivered
+from tocsin_common.documents import Destination
+from tocsin_common.errors import Rejected, Retryable, TocsinError
+
+TEXT_MAX = 4096
+"""UTF-16 code units after the entities are parsed: https://core.telegram.org/bots/api#sendmessage"""
+
+TITLE_MAX, FIELDS_MAX = 256, 2048
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Telegram:
+    """Sends as one bot. `destination.address` is a chat id or `@channel`."""
+
+    dedupes = False
+
+    def __init__(self, token: str, *, base_url: str, timeout_s: float, connections: int) -> None:
+        _silence_urls()
+        request = _Request(
+            connection_pool_size=connections,
+            connect_timeout=timeout_s / 2,
+            read_timeout=timeout_s,
+            write_timeout=timeout_s,
+            pool_timeout=timeout_s,
+        )
+        self._bot = Bot(token, base_url=f"{base_url.rstrip('/')}/bot", request=request)
+
+    async def send(self, message: Message, destination: Destination) -> str:
+        text = markup(message)
+        try:
+            try:
+                return await self._post(destination.address, text)
+            except ChatMigrated as moved:
+                return await self._post(moved.new_chat_id, text)
+        except TelegramError as error:
+            raise meaning(error) from None
+
+    async def _post(self, chat_id: int | str, text: str) -> str:
+        sent = await self._bot.send_message(
+            chat_id, text, parse_mode=ParseMode.HTML, link_preview_options=LinkPreviewOptions(is_disabled=True)
+        )
+        return str(sent.message_id)
+
+    async def close(self) -> None:
+        await self._bot.shutdown()
+        await self._bot.request.shutdown()
+
+
+class _Request(HTTPXRequest):
+    """Tells apart, by the HTTP status, failures that the library reports alike."""
+
+    async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        status, payload = await super().do_request(*args, **kwargs)
+        if status >= 500:
+            raise Retryable(Undelivered.SERVER_ERROR, f"HTTP {status}")
+        if status == 429 and b'"retry_after"' not in payload:
+            raise Retryable(Undelivered.RATE_LIMITED, f"HTTP {status}")
+        if not payload.lstrip().startswith(b"{"):
+            raise Ambiguous(Undelivered.BAD_REPLY, f"HTTP {status} without JSON")
+        return status, payload
+
+
+def meaning(error: TelegramError) -> TocsinError:
+    """What an error of the library means for the delivery. Its text may hold the token, so none of it is passed on."""
+    match error:
+        case RetryAfter(retry_after=wait):
+            seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
+            return Retryable(Undelivered.RATE_LIMITED, "flood control", retry_after_s=seconds)
+        case InvalidToken():
+            return Rejected(Undelivered.UNAUTHORIZED, "the bot token is not valid")
+        case Forbidden():
+            return Rejected(Undelivered.FORBIDDEN, "the bot was blocked or removed")
+        case ChatMigrated():
+            return Rejected(Undelivered.GONE, "the chat moved twice")
+        case BadRequest():
+            return Rejected(Undelivered.REFUSED, "chat not found, or not writable")
+        case NetworkError(__cause__=TocsinError() as cause):
+            return cause
+        case NetworkError(__cause__=cause) if isinstance(cause, NOT_SENT):
+            return Retryable(Undelivered.CONNECTION_FAILED, type(cause).__name__)
+        case NetworkError(__cause__=httpx.TimeoutException()):
+            return Ambiguous(Undelivered.TIMEOUT, "no answer in time")
+        case NetworkError(__cause__=httpx.HTTPError() as cause):
+            return Ambiguous(Undelivered.CONNECTION_LOST, type(cause).__name__)
+    return Ambiguous(Undelivered.BAD_REPLY, type(error).__name__)
+
+
+def markup(message: Message) -> str:
+    """Telegram's HTML: title in bold, text, fields. Cut before escaping, so no entity breaks."""
+    title = cut(one_line(message.title), TITLE_MAX)
+    lines, room = [], FIELDS_MAX
+    for name, value in message.fields.items():
+        size = utf16_length(name) + utf16_length(value) + len("\n: ")
+        if size <= room:
+            lines.append(f"<b>{html.escape(name)}</b>: {html.escape(value)}")
+            room -= size
+    text = cut(message.text, TEXT_MAX - FIELDS_MAX - utf16_length(title) - len("\n\n\n"))
+    parts = [f"<b>{html.escape(title)}</b>\n{html.escape(text)}".rstrip(), "\n".join(lines)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _silence_urls() -> None:
+    """These libraries log the URLs they call, and the bot's token is part of them."""
+    for name in ("httpx", "httpcore", "telegram"):
+        logging.getLogger(name).setLevel(logging.WARNING)

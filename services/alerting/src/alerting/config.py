@@ -1,0 +1,74 @@
+"""The configuration of alerting: how each channel is reached, and how hard a delivery is tried."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from tocsin_common.config import CommonSettings, Section
+
+
+class TelegramSection(Section):
+    token: SecretStr | None = Field(
+        default=None, description="Bot token from @BotFather; without it the channel is off."
+    )
+    base_url: str = Field(default="https://api.telegram.org", description="Bot API server, without `/bot<token>`.")
+    timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+
+
+class EmailSection(Section):
+    host: str | None = Field(default=None, description="SMTP server; without it the channel is off.")
+    port: int = Field(default=587, ge=1, le=65535)
+    user: str | None = Field(default=None, description="Log in as this user; without it mails go out without a login.")
+    password: SecretStr | None = None
+    sender: str = Field(default="", description="The From address, for example `Tocsin <alerts@example.org>`.")
+    tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="`none` only for a server on this machine."
+    )
+    timeout_s: float = Field(default=15.0, gt=0, le=20, description="Longest wait for one answer.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.host and "@" not in self.sender:
+            raise ValueError("with a host, `sender` must be an e-mail address")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` go together")
+        return self
+
+
+class DiscordSection(Section):
+    timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+
+
+class WebhookSection(Section):
+    timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+    allow_private: bool = Field(
+        default=False,
+        description="Webhook and Discord URLs may also be plain http, use any port and lead to private or loopback "
+        "addresses. Only for development: otherwise a subscriber could make this service call its own network.",
+    )
+
+
+class DeliverySection(Section):
+    ttl_s: float = Field(
+        default=3600.0, gt=0, le=7 * 86400, description="An alert not delivered after this time expires."
+    )
+    max_attempts: int = Field(
+        default=10, ge=1, le=100, description="Requests per delivery; being told to wait is not counted."
+    )
+    workers: int = Field(default=32, ge=1, le=500, description="Deliveries in hand at a time, per channel.")
+
+
+class AlertingSection(Section):
+    telegram: TelegramSection = TelegramSection()
+    email: EmailSection = EmailSection()
+    discord: DiscordSection = DiscordSection()
+    webhook: WebhookSection = WebhookSection()
+    delivery: DeliverySection = DeliverySection()
+
+
+class Settings(CommonSettings):
+    """What this service reads of the configuration."""
+
+    alerting: AlertingSection = AlertingSection()

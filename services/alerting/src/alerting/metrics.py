@@ -1,0 +1,46 @@
+"""What alerting counts. Labels are bounded: channels, kinds, and the reasons in `reasons`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
+
+
+class Metrics:
+    """Made once per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.matched = Counter("alerting_alerts_matched", "Alerts raised by a rule.", ["kind"], registry=registry)
+        self.suppressed = Counter(
+            "alerting_alerts_suppressed", "Subscribers not told of an alert.", ["reason"], registry=registry
+        )
+        self.queued = Counter("alerting_deliveries_queued", "Deliveries opened.", ["channel"], registry=registry)
+        self.sent = Counter("alerting_deliveries_sent", "Deliveries taken.", ["channel"], registry=registry)
+        self.retried = Counter(
+            "alerting_deliveries_retried", "Attempts to be repeated.", ["channel", "reason"], registry=registry
+        )
+        self.failed = Counter(
+            "alerting_deliveries_failed",
+            "Deliveries that ended otherwise than sent.",
+            ["channel", "state", "reason"],
+            registry=registry,
+        )
+        self.in_flight = Gauge("alerting_sends_in_flight", "Requests under way.", ["channel"], registry=registry)
+        self.send_seconds = Histogram(
+            "alerting_send_seconds",
+            "From request to answer.",
+            ["channel"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.alert_seconds = Histogram(
+            "alerting_alert_seconds",
+            "From the cause being stored to the first request.",
+            ["channel"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.documents_ignored = Counter(
+            "alerting_documents_ignored", "Malformed rules and subscribers.", ["bucket"], registry=registry
+        )

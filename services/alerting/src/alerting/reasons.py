@@ -1,0 +1,44 @@
+"""Every decision's reason: the value in the event, the label of the metric, the word in the log."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Suppressed(StrEnum):
+    """Why a subscriber is not told of an alert."""
+
+    UNKNOWN_SUBSCRIBER = "unknown_subscriber"
+    SUBSCRIBER_DISABLED = "subscriber_disabled"
+    MUTED = "muted"
+    NO_DESTINATION = "no_destination"
+
+
+class Undelivered(StrEnum):
+    """Why a delivery was retried, or ended otherwise than sent."""
+
+    # decided by the sender
+    CHANNEL_NOT_CONFIGURED = "channel_not_configured"
+    DESTINATION_GONE = "destination_gone"
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+    CHANNEL_BUG = "channel_bug"
+    # passing: the receiver may take it later
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    CONNECTION_FAILED = "connection_failed"
+    # ambiguous: the receiver may have taken it
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    BAD_REPLY = "bad_reply"
+    # final: the receiver will never take it
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    GONE = "gone"
+    REFUSED = "refused"
+    REDIRECTED = "redirected"
+    BAD_ADDRESS = "bad_address"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    BAD_SECRET = "bad_secret"
+    TLS_UNAVAILABLE = "tls_unavailable"
+    CONSOLE_OFF = "console_off"

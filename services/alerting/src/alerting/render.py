@@ -1,0 +1,98 @@
+"""What an alert says, in words and numbers a person reads at a glance; each channel dresses it in its own markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from alerting.prices import Crossing
+from tocsin_common.events import SignalRaised
+
+PRICE_DIGITS = 8
+"""Significant digits of a price: more than any exchange's tick needs, fewer than a computed float carries."""
+
+ACRONYMS = {"atr": "ATR", "ema": "EMA", "macd": "MACD", "rsi": "RSI", "sma": "SMA", "vwap": "VWAP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Plain text only: `title` one line, `text` some sentences, `fields` label to value in reading order."""
+
+    title: str
+    text: str
+    fields: dict[str, str]
+
+
+def of_signal(signal: SignalRaised, rule_name: str) -> Content:
+    """For example: `Long BTC/USDT, 1h: EMA cross`."""
+    fields = {
+        "Entry": price(signal.entry),
+        "Stop": f"{price(signal.stop)} ({change(signal.entry, signal.stop)})",
+    }
+    risk = abs(signal.entry - signal.stop)
+    for number, target in enumerate(signal.targets, start=1):
+        multiple = f", {abs(target - signal.entry) / risk:.1f} R" if risk else ""
+        fields[f"Target {number}"] = f"{price(target)} ({change(signal.entry, target)}{multiple})"
+    fields |= {
+        "Confidence": f"{signal.confidence} of 100",
+        "Exchange": signal.exchange,
+        "Seen at": moment(signal.confirmed_ms),
+        "Good until": moment(signal.expires_ms),
+        "Rule": rule_name,
+    }
+    title = f"{signal.side.capitalize()} {signal.symbol}, {signal.timeframe}: {words(signal.strategy)}"
+    return Content(title, " ".join(sentence(reason) for reason in signal.reasons), fields)
+
+
+def of_crossing(crossing: Crossing, rule_name: str) -> Content:
+    """For example: `BTC/USDT rose above 65,000`."""
+    verb = "rose above" if crossing.direction == "above" else "fell below"
+    fields = {
+        "Price": price(crossing.price),
+        "Before": price(crossing.previous),
+        "Exchange": crossing.exchange,
+        "Seen at": moment(crossing.ts_ms),
+        "Rule": rule_name,
+    }
+    text = f"It is at {price(crossing.price)} now, after {price(crossing.previous)}."
+    return Content(f"{crossing.symbol} {verb} {price(crossing.level)}", text, fields)
+
+
+def price(value: float) -> str:
+    """`64123.5` as `64,123.5`, `1.234e-05` as `0.00001234`."""
+    digits = Decimal(repr(value)).normalize()
+    if len(digits.as_tuple().digits) > PRICE_DIGITS:
+        digits = Decimal(f"{value:.{PRICE_DIGITS}g}").normalize()
+    return f"{digits:,f}"
+
+
+def change(before: float, after: float) -> str:
+    """`+1.37 %`; a change too small to show is `+0.00 %`."""
+    return f"{(after / before - 1) * 100:+.2f} %"
+
+
+def moment(ms: int) -> str:
+    """`2024-08-08 23:55 UTC`, with seconds where there are any."""
+    when = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC" if when.second else f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def words(name: str) -> str:
+    """A strategy's name as words: `ema_cross` becomes `EMA cross`."""
+    parts = name.replace("-", "_").split("_")
+    text = " ".join(ACRONYMS.get(part.lower(), part) for part in parts if part)
+    return text[:1].upper() + text[1:]
+
+
+def sentence(text: str) -> str:
+    """Close a reason with a full stop and open it with a capital."""
+    text = text.strip()
+    return text if not text else text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")

@@ -1,0 +1,281 @@
+"""The suite every remote channel passes, against a local server that speaks the real protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+import pytest
+from tests.channels import DiscordServer, Fault, Recorder, SmtpServer, TelegramServer, WebhookServer
+
+from alerting.channels import Ambiguous, Channel, Message
+from alerting.channels.discord import Discord
+from alerting.channels.email import Email, Server
+from alerting.channels.http import Outbound
+from alerting.channels.telegram import Telegram
+from alerting.channels.webhook import Webhook
+from tocsin_common.documents import Destination
+from tocsin_common.errors import Rejected, Retryable
+
+TELEGRAM_TOKEN = "987654:SECRET-telegram-token"
+DISCORD_TOKEN = "SECRET-discord-token"
+SMTP_PASSWORD = "SECRET-smtp-password"
+WEBHOOK_SECRET = "whsec_U0VDUkVULXdlYmhvb2sta2V5LWJ5dGVz"
+SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET)
+TIMEOUT_S = 0.3
+
+
+@dataclass
+class Rig:
+    """A channel, the server it reaches, where to, and the same channel with wrong credentials."""
+
+    name: str
+    channel: Channel
+    server: Recorder
+    destination: Destination
+    intruder: Channel
+    wrong_destination: Destination
+
+
+@asynccontextmanager
+async def telegram_rig() -> AsyncIterator[Rig]:
+    async with TelegramServer(token=TELEGRAM_TOKEN) as server:
+
+        def bot(token: str) -> Telegram:
+            return Telegram(token, base_url=server.origin, timeout_s=TIMEOUT_S, connections=8)
+
+        chat = Destination(channel="telegram", address="4242")
+        yield Rig("telegram", bot(TELEGRAM_TOKEN), server, chat, bot("1:wrong"), chat)
+
+
+@asynccontextmanager
+async def discord_rig() -> AsyncIterator[Rig]:
+    async with DiscordServer(token=DISCORD_TOKEN) as server:
+        channel = Discord(Outbound(timeout_s=TIMEOUT_S, allow_private=True, connections=8))
+        right = Destination(channel="discord", address=server.url)
+        wrong = Destination(channel="discord", address=server.url.replace(DISCORD_TOKEN, "wrong"))
+        yield Rig("discord", channel, server, right, channel, wrong)
+
+
+@asynccontextmanager
+async def email_rig() -> AsyncIterator[Rig]:
+    async with SmtpServer(user="tocsin", password=SMTP_PASSWORD) as server:
+
+        def mailer(password: str) -> Email:
+            smtp = Server("127.0.0.1", server.port, "none", TIMEOUT_S, "tocsin", password)
+            return Email(smtp, sender="Tocsin <alerts@example.org>")
+
+        inbox = Destination(channel="email", address="ada@example.org")
+        yield Rig("email", mailer(SMTP_PASSWORD), server, inbox, mailer("wrong"), inbox)
+
+
+@asynccontextmanager
+async def webhook_rig() -> AsyncIterator[Rig]:
+    async with WebhookServer(secret=WEBHOOK_SECRET) as server:
+        channel = Webhook(Outbound(timeout_s=TIMEOUT_S, allow_private=True, connections=8))
+        right = Destination(channel="webhook", address=server.url, secret=WEBHOOK_SECRET)
+        wrong = Destination(channel="webhook", address=server.url, secret="whsec_d3Jvbmc=")
+        yield Rig("webhook", channel, server, right, channel, wrong)
+
+
+RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
+    "telegram": telegram_rig,
+    "discord": discord_rig,
+    "email": email_rig,
+    "webhook": webhook_rig,
+}
+
+
+@pytest.fixture(params=RIGS)
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    async with RIGS[request.param]() as rig:
+        yield rig
+        await rig.channel.close()
+        await rig.intruder.close()
+
+
+@pytest.fixture
+def message() -> Message:
+    return Message(
+        delivery_id="d" * 26,
+        alert_id="a" * 26,
+        title="Long BTC/USDT, 1h: EMA cross",
+        text="EMA 12 crossed above EMA 26. Price is above the 200 trend.",
+        fields={"Entry": "64,123.5", "Stop": "63,000 (-1.75 %)", "Rule": "my rule"},
+        ts_ms=1_723_161_300_000,
+    )
+
+
+async def failure(rig: Rig, message: Message) -> Retryable | Rejected:
+    with pytest.raises((Retryable, Rejected)) as caught:
+        await rig.channel.send(message, rig.destination)
+    assert isinstance(caught.value, Retryable | Rejected)
+    return caught.value
+
+
+async def test_a_message_arrives_with_title_text_and_fields(rig: Rig, message: Message) -> None:
+    await rig.channel.send(message, rig.destination)
+    text = rig.server.accepted[0].text
+    assert message.title in text
+    assert message.text in text
+    for name, value in message.fields.items():
+        assert any(name in line and value in line for line in text.splitlines())
+
+
+async def test_the_receivers_own_id_is_given_back(rig: Rig, message: Message) -> None:
+    reference = await rig.channel.send(message, rig.destination)
+    assert rig.server.accepted[0].ref in reference
+
+
+async def test_many_messages_at_once_all_arrive_once(rig: Rig, message: Message) -> None:
+    messages = [replace(message, delivery_id=f"d{n:025}", title=f"alert number {n}") for n in range(20)]
+    await asyncio.gather(*(rig.channel.send(each, rig.destination) for each in messages))
+    titles = sorted(accepted.text.splitlines()[0] for accepted in rig.server.accepted)
+    assert titles == sorted(each.title for each in messages)
+
+
+async def test_rate_limited_with_a_time_to_wait_is_retryable_after_that_time(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(status=429, retry_after_s=7))
+    error = await failure(rig, message)
+    assert isinstance(error, Retryable)
+    assert not isinstance(error, Ambiguous)
+    if rig.name != "email":  # SMTP has no way to say when
+        assert error.reason == "rate_limited"
+        assert error.retry_after_s == 7
+
+
+async def test_rate_limited_without_a_time_leaves_the_wait_to_the_caller(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(status=429))
+    error = await failure(rig, message)
+    assert isinstance(error, Retryable)
+    assert not isinstance(error, Ambiguous)
+    assert error.retry_after_s is None
+
+
+async def test_a_server_error_is_retryable(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(status=503))
+    error = await failure(rig, message)
+    assert isinstance(error, Retryable)
+    assert not isinstance(error, Ambiguous)
+    assert error.reason == "server_error"
+
+
+async def test_a_web_page_with_a_server_error_is_retryable(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(status=502, html=True))
+    assert isinstance(await failure(rig, message), Retryable)
+
+
+async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(html=True))
+    if rig.name == "webhook":  # any 2xx is a delivery, whatever the body
+        assert await rig.channel.send(message, rig.destination) == ""
+    else:
+        assert isinstance(await failure(rig, message), Retryable)
+
+
+async def test_a_server_that_never_answers_is_given_up_in_time_and_in_doubt(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(hang=True))
+    error = await failure(rig, message)
+    assert isinstance(error, Ambiguous)
+    assert error.reason == "timeout"
+
+
+async def test_a_connection_cut_after_acceptance_leaves_doubt(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(after_accept=True))
+    error = await failure(rig, message)
+    assert isinstance(error, Ambiguous)
+    assert len(rig.server.accepted) == 1
+
+
+async def test_a_connection_cut_before_the_answer_leaves_doubt_too(rig: Rig, message: Message) -> None:
+    rig.server.faults.append(Fault(reset=True))
+    assert isinstance(await failure(rig, message), Ambiguous)
+
+
+async def test_a_server_that_is_not_there_is_retryable_without_doubt(rig: Rig, message: Message) -> None:
+    await rig.server.__aexit__()
+    error = await failure(rig, message)
+    assert isinstance(error, Retryable)
+    assert not isinstance(error, Ambiguous)
+    assert error.reason == "connection_failed"
+
+
+async def test_a_failure_does_not_spoil_the_next_message(rig: Rig, message: Message) -> None:
+    rig.server.faults.extend([Fault(status=503), Fault(reset=True), Fault(hang=True), Fault(html=True, status=502)])
+    for _ in range(4):
+        await failure(rig, message)
+    await rig.channel.send(message, rig.destination)
+    assert len(rig.server.accepted) == 1
+
+
+async def test_wrong_credentials_are_rejected(rig: Rig, message: Message) -> None:
+    with pytest.raises(Rejected) as caught:
+        await rig.intruder.send(message, rig.wrong_destination)
+    assert caught.value.reason == "unauthorized"
+    assert not rig.server.accepted
+
+
+@pytest.mark.parametrize("symbol", ["x", "\N{BELL}", "&", "*", "<b>"])
+async def test_text_beyond_every_limit_still_arrives_and_says_that_it_was_cut(
+    rig: Rig, message: Message, symbol: str
+) -> None:
+    long = replace(
+        message, title=symbol * 500, text=symbol * 200_000, fields={f"{symbol}{n}": symbol * 2_000 for n in range(30)}
+    )
+    await rig.channel.send(long, rig.destination)
+    text = rig.server.accepted[0].text
+    assert symbol * 100 in text
+    assert rig.name == "webhook" or "\N{HORIZONTAL ELLIPSIS}" in text
+
+
+@pytest.mark.parametrize(
+    "injection",
+    [
+        "<b>bold</b> <script>alert(1)</script> &amp; <!-- x -->",
+        "**bold** __under__ ~~gone~~ `code` ||hidden|| [link](https://example.org) > quote",
+        "# heading\n- item\n+ item",
+        "<@123> @everyone <#42> <:emoji:1>",
+        "back\\slash \\* \\\\",
+    ],
+)
+async def test_markup_in_the_content_shows_as_text(rig: Rig, message: Message, injection: str) -> None:
+    hostile = replace(message, title=injection, text=injection, fields={"Rule": injection})
+    await rig.channel.send(hostile, rig.destination)
+    text = rig.server.accepted[0].text
+    assert injection in text.replace("\r\n", "\n")
+    assert text.splitlines()[0] == " ".join(injection.split())
+
+
+async def test_a_line_break_in_the_title_adds_no_line_and_no_header(rig: Rig, message: Message) -> None:
+    hostile = replace(message, title="Long\r\nBcc: eve@example.org\r\n\r\nbody")
+    await rig.channel.send(hostile, rig.destination)
+    accepted = rig.server.accepted[0]
+    assert accepted.text.splitlines()[0] == "Long Bcc: eve@example.org body"
+    assert "Bcc" not in accepted.headers
+    assert "eve" not in accepted.address
+
+
+async def test_secrets_show_neither_in_logs_nor_in_errors(
+    rig: Rig, message: Message, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rig.server.faults.extend(
+        [Fault(status=429), Fault(status=500), Fault(html=True), Fault(hang=True), Fault(reset=True), Fault(status=404)]
+    )
+    said = []
+    with caplog.at_level(logging.INFO):
+        for _ in range(6):
+            with suppress(Retryable, Rejected):
+                await rig.channel.send(message, rig.destination)
+                continue
+        rig.server.always = Fault(status=400)
+        said.append(str(await failure(rig, message)))
+        await rig.server.__aexit__()
+        error = await failure(rig, message)
+        said += [str(error), repr(error), "".join(traceback.format_exception(error)), repr(rig.channel)]
+    said += [caplog.text, *capfd.readouterr()]
+    for secret in (*SECRETS, "ada@example.org", "4242"):
+        assert secret not in "\n".join(said)

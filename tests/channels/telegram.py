@@ -1,0 +1,130 @@
+"""Telegram's Bot API as far as messages go: sendMessage and getMe, with its limits and the wording of its errors."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+from aiohttp import web
+from tests.channels.http_server import HttpServer
+
+TEXT_MAX = 4096
+TAGS = frozenset({"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "a", "code", "pre", "tg-spoiler"})
+WORDING = {
+    400: "Bad Request: chat not found",
+    401: "Unauthorized",
+    403: "Forbidden: bot was blocked by the user",
+    404: "Not Found",
+    429: "Too Many Requests: retry later",
+}
+
+
+class Unparsable(Exception):
+    """The text's entities cannot be parsed."""
+
+
+class _Entities(HTMLParser):
+    """Telegram's HTML: few tags, all closed in order; everything else must be escaped."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = ""
+        self.bold: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS:
+            raise Unparsable(f'Unsupported start tag "{tag}"')
+        self._open.append(tag)
+        if tag == "b":
+            self.bold.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            raise Unparsable(f'Unexpected end tag "{tag}"')
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._open[-1:] == ["b"]:
+            self.bold[-1] += data
+
+    def handle_decl(self, decl: str) -> None:
+        raise Unparsable(f"Unsupported declaration {decl!r}")
+
+    def handle_comment(self, data: str) -> None:
+        raise Unparsable("Unsupported comment")
+
+    def finished(self) -> None:
+        self.close()
+        if self._open:
+            raise Unparsable(f'Can\'t find end tag corresponding to start tag "{self._open[-1]}"')
+
+
+def parse(text: str, parse_mode: str) -> _Entities:
+    """Plain text and entities of a message. Raises Unparsable."""
+    entities = _Entities()
+    if parse_mode.upper() == "HTML":
+        entities.feed(text)
+        entities.finished()
+    else:
+        entities.text = text
+    return entities
+
+
+@dataclass
+class TelegramServer(HttpServer):
+    """`origin` is the base URL; a `migrated` chat answers with the chat it became."""
+
+    token: str = "123456:LOCAL-test-token"
+    migrated: dict[str, int] = field(default_factory=dict)
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_route("*", "/bot{token}/{method}", self._call)
+
+    def error(self, status: int, retry_after_s: float | None) -> web.Response:
+        parameters = {} if retry_after_s is None else {"retry_after": int(retry_after_s)}
+        return self._refuse(status, WORDING.get(status, "Internal Server Error"), parameters)
+
+    async def _call(self, request: web.Request) -> web.Response:
+        await self.asked()
+        if not hmac.compare_digest(request.match_info["token"], self.token):
+            return self._refuse(401, "Unauthorized")
+        method = request.match_info["method"].lower()
+        if method == "getme":
+            bot = {"id": 123456, "is_bot": True, "first_name": "Tocsin", "username": "tocsin_local_bot"}
+            return web.json_response({"ok": True, "result": bot})
+        return await self._send_message(request) if method == "sendmessage" else self._refuse(404, "Not Found")
+
+    async def _send_message(self, request: web.Request) -> web.Response:
+        form = await request.json() if request.content_type == "application/json" else dict(await request.post())
+        fault = self.next_fault()
+        if (response := await self.commit(fault, request)) is not None:
+            return response
+        chat = str(form.get("chat_id", ""))
+        if chat in self.migrated:
+            parameters = {"migrate_to_chat_id": self.migrated[chat]}
+            return self._refuse(400, "Bad Request: group chat was upgraded to a supergroup chat", parameters)
+        try:
+            entities = parse(str(form.get("text", "")), str(form.get("parse_mode", "")))
+        except Unparsable as error:
+            return self._refuse(400, f"Bad Request: can't parse entities: {error}")
+        if not entities.text.strip():
+            return self._refuse(400, "Bad Request: message text is empty")
+        if len(entities.text.encode("utf-16-le")) // 2 > TEXT_MAX:
+            return self._refuse(400, "Bad Request: message is too long")
+        ref = len(self.accepted) + 1
+        accepted = await self.accept(text=entities.text, address=chat, key="", ref=str(ref), raw=form)
+        message = {
+            "message_id": ref,
+            "date": accepted.at_ms // 1000,
+            "chat": {"id": int(chat) if chat.lstrip("-").isdigit() else -1, "type": "private"},
+            "text": entities.text,
+        }
+        return self.answer(fault, request, web.json_response({"ok": True, "result": message}))
+
+    def _refuse(self, status: int, description: str, parameters: dict[str, int] | None = None) -> web.Response:
+        body: dict[str, object] = {"ok": False, "error_code": status, "description": description}
+        if parameters:
+            body["parameters"] = parameters
+        return web.json_response(body, status=status)

@@ -1,0 +1,70 @@
+"""A receiver of Standard Webhooks: verifies signature and time, and recognises a second copy by its id."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from tests.channels.http_server import HttpServer
+
+TOLERANCE_S = 300
+
+
+@dataclass
+class WebhookServer(HttpServer):
+    """`url` is where to post. Without a `secret` signatures are not asked for. `ids` holds every webhook-id once."""
+
+    secret: str = ""
+    path: str = "/hook"
+    ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.path
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post(self.path, self._receive)
+
+    def error(self, status: int, retry_after_s: float | None) -> web.Response:
+        headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
+        return web.Response(status=status, text="refused", headers=headers)
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        await self.asked()
+        body = await request.read()
+        fault = self.next_fault()
+        if (response := await self.commit(fault, request)) is not None:
+            return response
+        if problem := self._problem(request, body):
+            return web.Response(status=401, text=problem)
+        event = json.loads(body)
+        data = event["data"]
+        lines = [data["title"], data["text"], *(f"{name}: {value}" for name, value in data["fields"].items())]
+        key = request.headers["webhook-id"]
+        self.ids[key] = self.ids.get(key, 0) + 1
+        await self.accept(
+            text="\n".join(lines), address=self.path, key=key, ref="", raw=event, headers=dict(request.headers)
+        )
+        return self.answer(fault, request, web.Response(status=204))
+
+    def _problem(self, request: web.Request, body: bytes) -> str:
+        """Why the request is not authentic; "" when it is."""
+        webhook_id, sent_at = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
+        if not webhook_id or not sent_at.isdigit():
+            return "no id or timestamp"
+        if abs(time.time() - int(sent_at)) > TOLERANCE_S:
+            return "too old"
+        if not self.secret:
+            return ""
+        key = base64.b64decode(self.secret.removeprefix("whsec_"))
+        wanted = hmac.new(key, f"{webhook_id}.{sent_at}.".encode() + body, hashlib.sha256).digest()
+        for signature in request.headers.get("webhook-signature", "").split():
+            version, _, value = signature.partition(",")
+            if version == "v1" and hmac.compare_digest(base64.b64decode(value), wanted):
+                return ""
+        return "wrong signature"
