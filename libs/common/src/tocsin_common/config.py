@@ -43,7 +43,9 @@ class LogSection(Section):
 
 class HealthSection(Section):
     host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one.")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one."
+    )
 
 
 class PostgresSection(Section):

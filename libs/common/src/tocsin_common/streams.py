@@ -38,6 +38,7 @@ class Stream:
     max_age_s: int = 0
     max_bytes: int = -1
     max_per_subject: int = -1
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     work_queue: bool = False
     transform: tuple[str, str] | None = None
 
@@ -71,7 +72,13 @@ PAPER = Stream(name="PAPER", subjects=("paper.*.*",), durability="sync")
 ALERTS = Stream(name="ALERTS", subjects=("alerts.*.*",), durability="sync", max_age_s=365 * DAY_S)
 DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
 SEND = Stream(name="SEND", subjects=("send.*",), durability="sync", work_queue=True)
-DEAD = Stream(name="DEAD", subjects=("dead.>",), durability="sync", max_age_s=365 * DAY_S)
+DEAD = Stream(
+    name="DEAD",
+    subjects=("dead.>",),
+    durability="sync",
+    max_age_s=365 * DAY_S,
+    max_message_bytes=MAX_MESSAGE_BYTES * 3 // 2,  # a dead letter holds its message in base64, 4/3 of its size
+)
 
 STREAMS = (TRADES, CANDLES, FEEDS, CLOCK, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES, SEND, DEAD)
 PROJECTED = (CANDLES, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES)
@@ -109,6 +116,11 @@ class Durable:
     filter: str = ">"
     ack_wait_s: int = 60
     max_ack_pending: int = 2_000
+
+    @property
+    def ordered(self) -> bool:
+        """Messages of a stream are handed out once and in order; those of a work queue in any order, and again."""
+        return not self.stream.work_queue
 
 
 SIGNAL_ENGINE = Durable("signal-engine", CLOCK, "clock.market")

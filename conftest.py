@@ -1,0 +1,86 @@
+"""What every package's tests share: real servers, started once, and the real market data."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tocsin.embedded import NatsServer, PostgresServer
+
+from tocsin_common.bus import provision
+from tocsin_common.bus.jetstream import JetStreamBus
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.config import NatsSection
+
+ROOT = Path(__file__).parent
+DATABASES = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real trades and candles. Where it is missing, tests that need it are skipped (in CI they fail)."""
+    data = Path(os.environ.get("TOCSIN_SHARED", ROOT.parent / "shared")) / "data"
+    if not data.is_dir():
+        problem = f"no market data in {data}; set TOCSIN_SHARED"
+        if os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return data
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A NATS server without any streams, shared by the tests of a session."""
+    server = NatsServer(tmp_path_factory.mktemp("servers"))
+    asyncio.run(server.start())
+    yield server.url
+    asyncio.run(server.stop())
+
+
+@pytest.fixture
+async def jetstream_bus(nats_url: str) -> AsyncIterator[JetStreamBus]:
+    """A connected bus on a server that has every declared stream, all of them empty."""
+    bus = await fresh_bus(nats_url)
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+def memory_bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server, shared by the tests of a session."""
+    server = PostgresServer(tmp_path_factory.mktemp("servers"))
+    asyncio.run(server.start())
+    yield server.url
+    asyncio.run(server.stop())
+
+
+@pytest.fixture
+async def postgres_url(postgres_server_url: str) -> AsyncIterator[str]:
+    """The URL of an empty database of this test's own."""
+    name = f"test_{next(DATABASES)}"
+    admin = await asyncpg.connect(postgres_server_url)
+    try:
+        await admin.execute(f"create database {name}")
+        yield f"{postgres_server_url.rpartition('/')[0]}/{name}"
+        await admin.execute(f"drop database {name} with (force)")
+    finally:
+        await admin.close()
+
+
+async def fresh_bus(url: str) -> JetStreamBus:
+    """Empty the server, declare everything anew, connect."""
+    bus = JetStreamBus(await provision.Connection.open(NatsSection(url=url), name="test"))
+    everything = provision.declared()
+    await provision.wipe(bus.connection, everything)
+    await provision.apply(bus.connection, everything)
+    return bus
