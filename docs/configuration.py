@@ -21,6 +21,10 @@ from pydantic.fields import FieldInfo
 
 from tocsin_common.documents import Destination, Portfolio, PriceRule, SignalRule, Subscriber
 
+Row = tuple[str, str, str, str]
+Below = tuple[str, str, type[BaseModel]]
+"""Title, path and model of a table that is still to come."""
+
 PAGE = Path(__file__).with_suffix(".md")
 MODULES = ("market_ingest", "signal_engine", "alerting", "paper_trader", "api_gateway")
 COMMON = ("nats", "log", "health")
@@ -72,15 +76,15 @@ def page() -> str:
 
 
 def section(name: str, model: type[BaseModel]) -> str:
-    """One section: what it is, and a table of its keys; those of lists of mappings in tables of their own."""
-    nested: list[tuple[str, type[BaseModel]]] = []
-    lines = [f"## `{name}`", ""]
-    text = described(model)
-    lines += [text, ""] if text else []
-    lines += [*table(rows(model, "", nested)), ""]
-    for key, item in nested:
-        lines += [f"Each of `{name}.{key}`:", "", *table(rows(item, "", [])), ""]
-    return "\n".join(lines)
+    """One section: what it is and a table of its keys, then a table for every kind of mapping below it."""
+    below: list[Below] = [(f"## `{name}`", name, model)]
+    parts = []
+    while below:
+        title, path, current = below.pop(0)
+        found = list(rows(current, path, "", below))
+        text = described(current)
+        parts += [title, "", *([text, ""] if text else []), *table(found), ""]
+    return "\n".join(parts)
 
 
 def document(title: str, struct: type[msgspec.Struct]) -> str:
@@ -93,37 +97,42 @@ def document(title: str, struct: type[msgspec.Struct]) -> str:
     return "\n".join([*lines, ""])
 
 
-def rows(
-    model: type[BaseModel], prefix: str, nested: list[tuple[str, type[BaseModel]]]
-) -> Iterator[tuple[str, str, str, str]]:
-    """Key, type, default and description of every key below a model."""
+def rows(model: type[BaseModel], path: str, prefix: str, below: list[Below]) -> Iterator[Row]:
+    """Key, type, default and description of every key of a model. A section inside it is laid out in the same table;
+    mappings inside a list, a mapping or an alternative are added to `below`, for tables of their own."""
     for name, field in model.model_fields.items():
-        inner = model_of(field, optional=True)
-        if inner is not None and get_origin(field.annotation) is not list:
-            yield from rows(inner, f"{prefix}{name}.", nested)
+        inner = models_in(field.annotation)
+        if [field.annotation] == inner:
+            yield from rows(inner[0], path, f"{prefix}{name}.", below)
             continue
-        if inner is not None:
-            nested.append((prefix + name, inner))
+        key = f"{path}.{prefix}{name}"
+        for kind_of in inner:
+            tag = kind_of.model_fields.get("kind")
+            title = f"### `{key}` of kind `{spelled_tag(tag)}`" if tag else f"### Each of `{key}`"
+            below.append((title, key, kind_of))
         yield f"`{prefix}{name}`", kind(field), default(field), field.description or ""
 
 
-def table(found: Iterator[tuple[str, str, str, str]]) -> list[str]:
+def table(found: list[Row]) -> list[str]:
     head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     escaped = ([cell.replace("|", r"\|") for cell in row] for row in found)
     return head + [f"| {' | '.join(cells)} |" for cells in escaped]
 
 
-def model_of(field: FieldInfo, *, optional: bool = False) -> Any:
-    """The settings model inside a field's type, also inside a list or a union."""
-    waiting: list[Any] = [field.annotation]
-    while waiting:
-        annotation = waiting.pop()
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            return annotation
-        waiting += get_args(annotation)
-    if optional:
-        return None
-    raise TypeError(f"{field} holds no settings")
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings models inside a type, also inside lists, mappings and unions, in order."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
+
+
+def model_of(field: FieldInfo) -> type[BaseModel]:
+    [model] = models_in(field.annotation)
+    return model
+
+
+def spelled_tag(field: FieldInfo) -> str:
+    return str(get_args(field.annotation)[0])
 
 
 def kind(field: FieldInfo) -> str:
@@ -152,11 +161,11 @@ def spelled(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(spelled(argument) for argument in arguments if argument is not type(None))
+        return " or ".join(dict.fromkeys(spelled(item) for item in arguments if item is not type(None)))
     if origin is list:
         return f"list of {spelled(arguments[0])}"
     if origin is dict:
-        return "mapping"
+        return f"mapping to {spelled(arguments[1])}" if models_in(arguments[1]) else "mapping"
     if hasattr(annotation, "__metadata__"):
         return spelled(arguments[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel | msgspec.Struct):
@@ -184,7 +193,8 @@ def plain(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, BaseModel):
-        set_keys = value.model_dump(exclude_unset=True, mode="json")
+        keys = {*value.model_fields_set, "kind"} & set(type(value).model_fields)
+        set_keys = value.model_dump(include=keys, mode="json")
         return "{" + ", ".join(f"{key}: {item}" for key, item in set_keys.items()) + "}"
     return str(value) if value != "" else '""'
 

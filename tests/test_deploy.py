@@ -51,6 +51,12 @@ def rendered(folder: Path) -> list[Document]:
     return documents(run("kubectl", "kustomize", folder))
 
 
+@cache
+def validate(manifest: str) -> None:
+    """Hold one manifest to the strict schema of its kind; the same one only once, because that takes a while."""
+    kubernetes_validate.validate(yaml.safe_load(manifest), kubernetes_validate.latest_version(), strict=True)
+
+
 def pods(manifests: list[Document]) -> dict[str, Document]:
     """The pod specification of everything that starts pods, by name."""
     return {
@@ -167,14 +173,14 @@ def test_every_manifest_is_listed_and_valid() -> None:
         }
         for name in resources:
             for manifest in documents((folder / name).read_text()):
-                kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+                validate(yaml.safe_dump(manifest))
 
 
 @pytest.mark.parametrize("folder", [BASE, PRODUCTION], ids=["base", "production"])
 def test_kustomize_renders_valid_manifests(folder: Path) -> None:
     manifests = rendered(folder)
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+        validate(yaml.safe_dump(manifest))
     assert {*SERVICES, "setup", "nats"} <= set(pods(manifests))
     assert ("postgres" in pods(manifests)) == (folder == BASE)
 

@@ -14,8 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SKIPPED = {".git", ".venv", ".tocsin", ".mypy_cache", ".ruff_cache", ".hypothesis", "__pycache__", "results", "secrets"}
 
 MAX_FILE_LINES, MAX_MEDIAN_LINES, MAX_FUNCTION_LINES = 400, 150, 70
-CATALOGUE = ROOT / "libs/common/src/tocsin_common/events.py"
-"""One short class after the other: every event there is, on one page."""
 
 SOURCE_ROOTS = {
     "tocsin_common": "libs/common/src",
@@ -40,7 +38,7 @@ EDGES = {
     "ccxt": ("market_ingest/sources/",),
     "fastapi": ("api_gateway/http/",),
     "telegram": ("alerting/channels/",),
-    "aiosmtplib": ("alerting/channels/",),
+    "aiosmtplib": ("alerting/channels/", "tocsin/doctor/"),
     "discord_webhook": ("alerting/channels/",),
 }
 """Libraries that talk to the outside, and the only places that may import them."""
@@ -85,7 +83,7 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
 
 def test_source_files_are_short() -> None:
     sizes = {path: len(path.read_text().splitlines()) for path in sources()}
-    too_long = {where(path): size for path, size in sizes.items() if size > MAX_FILE_LINES and path != CATALOGUE}
+    too_long = {where(path): size for path, size in sizes.items() if size > MAX_FILE_LINES}
     assert not too_long
     assert statistics.median(size for size in sizes.values() if size) < MAX_MEDIAN_LINES
 
@@ -103,14 +101,13 @@ def test_functions_fit_on_a_screen() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    leftover = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-    unfinished = re.compile(r"\bNotImplementedError\b")
+    leftover = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\braise NotImplementedError(\(\))?$")
     found = [
         where(path, number)
         for path in [*sources(), *suite()]
         if path != Path(__file__)
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if leftover.search(line) or (unfinished.search(line) and path != CATALOGUE)
+        if leftover.search(line)
     ]
     assert not found
 
