@@ -31,11 +31,6 @@ class Engine:
         self._windows = Windows()
         self._early: list[SignalRaised] = []
 
-    @property
-    def pending(self) -> int:
-        """Candles taken in and not evaluated yet."""
-        return self._windows.pending
-
     def add(self, events: Iterable[CandlesClosed], *, warm_up: bool = False) -> None:
         """Take in candles in stream order; those of origin `history`, or any with `warm_up`, raise no signals."""
         for event in events:

@@ -36,7 +36,7 @@ class Evaluation:
         self._healthy = list(strategies)
         self.quarantined: list[str] = []
         self.dropped: Counter[tuple[str, str]] = Counter()
-        """Entries not raised, by (strategy, reason)."""
+        """Entries not raised, by (strategy, reason); the first of each is logged until somebody clears this."""
 
     def signals(self, frame: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
         """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
@@ -67,19 +67,19 @@ class Evaluation:
 
     def _raise(self, strategy: AnyStrategy, series: Series, row: Mapping[str, float]) -> SignalRaised | None:
         side: Side = "long" if row["long"] else "short"
-        where = {"strategy": strategy.name, **series._asdict(), "candle_open_ms": row["open_ms"]}
+        failure: Exception | None = None
         try:
             signal = _signal(strategy, series, row, side, strategy.judge(row, side))
-        except Exception:
-            self.dropped[strategy.name, "judge_failed"] += 1
-            log.exception("signal dropped: it could not be judged", **where)
-            return None
-        problem = _problem(signal)
-        if problem:
-            self.dropped[strategy.name, problem] += 1
-            log.warning("signal dropped", reason=problem, **where)
-            return None
-        return signal
+            problem = _problem(signal)
+        except Exception as error:  # as above: the strategy's own code
+            problem, failure = "judge_failed", error
+        if problem is None:
+            return signal
+        if (strategy.name, problem) not in self.dropped:  # once a burst
+            where = {**series._asdict(), "candle_open_ms": row["open_ms"]}
+            log.warning("signal dropped", strategy=strategy.name, reason=problem, **where, exc_info=failure)
+        self.dropped[strategy.name, problem] += 1
+        return None
 
     def _quarantine(self, strategy: AnyStrategy, error: Exception) -> None:
         self._healthy.remove(strategy)

@@ -1,4 +1,4 @@
-"""The edge to the bus: from mark to mark, candles are read, evaluated in one round, and their signals published.
+"""The edge to the bus: from mark to mark, candles are read and evaluated, and their signals published.
 
 What a round yields does not depend on how marks were batched. After a crash at any point the engine finds its own
 last mark, warms up on the candles before it, does again what follows, and skips the signals already stored: none is
@@ -29,10 +29,7 @@ SERVICE = "signal-engine"
 
 MARKS_PER_ROUND = 8
 """Marks fetched at a time. A replay's mark stands for up to 20,000 candles: a round stays at a few seconds, and
-whoever waits for its mark is not kept waiting."""
-
-ROUND_ROWS = 40_000
-"""From this many pending candles on a round evaluates before it reads on, which bounds its memory."""
+whoever waits for its mark is not kept waiting long."""
 
 WARM_UP_STEP = 5_000
 """Messages read at a time while warming up."""
@@ -99,12 +96,14 @@ class Rounds:
         return [self._last] if self._last else []
 
     async def _round(self, marks: Sequence[ClockAdvanced]) -> None:
-        """Whatever fails on the way, the same call again goes on: what was read and found is kept until it is out."""
+        """Whatever fails on the way, the same call again goes on: what was read and found is kept until it is out.
+
+        Signals are stored mark by mark: so their order on the stream does not depend on batches either, and those
+        of the marks handled so far always are the first ones, which is what `_stored_after` relies on.
+        """
         for mark in marks:
             self._engine.add(self._decoded(await self._reader.through(mark.candles_seq)))
-            if self._engine.pending >= ROUND_ROWS:
-                self._outbox += self._engine.evaluate()
-        self._outbox += self._engine.evaluate()
+            self._outbox += self._engine.evaluate()
         self._metrics.collect(self._engine)
         if self._outbox:
             await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)

@@ -34,6 +34,14 @@ class JetStreamReader:
         self._connection, self._stream, self._after = connection, stream, after
 
     async def through(self, seq: int) -> list[Received]:
+        before = self._after
+        try:
+            return await self._pages_through(seq)
+        except BaseException:
+            self._after = before  # the pages read so far were not returned: the next call reads them again
+            raise
+
+    async def _pages_through(self, seq: int) -> list[Received]:
         found: list[Received] = []
         lagging = 0
         while self._after < seq:

@@ -1,0 +1,185 @@
+"""Live equals history, whatever the grouping; and one strategy's mistake stays its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import polars as pl
+import pytest
+
+from signal_engine.engine import Engine
+from signal_engine.evaluation import order
+from signal_engine.history import signals_of
+from signal_engine.strategies import STRATEGIES, AnyStrategy, Judgement, Row, build
+from signal_engine.strategies.ema_cross import EmaCross, EmaCrossParams
+from tocsin_common.events import CandlesClosed, Side, SignalRaised, encode
+
+Chunk = Callable[..., CandlesClosed]
+Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
+
+
+def all_strategies() -> list[AnyStrategy]:
+    return [build(name) for name in STRATEGIES]
+
+
+def as_bytes(signals: list[SignalRaised]) -> list[bytes]:
+    return [encode(signal) for signal in sorted(signals, key=order)]
+
+
+def fed(engine: Engine, messages: Iterator[CandlesClosed], rng: random.Random) -> list[SignalRaised]:
+    """Evaluates after a random number of messages, again and again."""
+    signals = []
+    for message in messages:
+        engine.add([message])
+        if rng.random() < 0.3:
+            signals += engine.evaluate()
+    return signals + engine.evaluate()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_live_equals_history_byte_for_byte_on_minutes(minutes: pl.DataFrame, chop: Chop, seed: int) -> None:
+    rng = random.Random(seed)
+    found = fed(Engine(all_strategies(), ["1m"]), chop(minutes, rng), rng)
+    assert len(found) > 100
+    assert as_bytes(found) == as_bytes(signals_of(all_strategies(), minutes))
+
+
+def test_live_equals_history_byte_for_byte_on_ten_years(four_hours: pl.DataFrame, chop: Chop) -> None:
+    rng = random.Random(7)
+    found = fed(Engine(all_strategies(), ["4h"]), chop(four_hours, rng), rng)
+    assert len(found) > 100
+    assert as_bytes(found) == as_bytes(signals_of(all_strategies(), four_hours))
+
+
+def test_a_restart_anywhere_changes_nothing(minutes: pl.DataFrame, chop: Chop) -> None:
+    rng = random.Random(11)
+    messages = list(chop(minutes, rng))
+    expected = as_bytes(signals_of(all_strategies(), minutes))
+    for cut in rng.sample(range(len(messages)), 5):
+        before, after = Engine(all_strategies(), ["1m"]), Engine(all_strategies(), ["1m"])
+        before.add(messages[:cut])
+        after.add(messages[:cut], warm_up=True)
+        after.add(messages[cut:])
+        assert as_bytes(before.evaluate() + after.evaluate()) == expected
+
+
+def test_no_strategy_looks_ahead(minutes: pl.DataFrame) -> None:
+    cut = minutes["open_ms"].median()
+    whole = signals_of(all_strategies(), minutes)
+    past = signals_of(all_strategies(), minutes.filter(pl.col("open_ms") <= cut))
+    assert as_bytes(past) == as_bytes([signal for signal in whole if signal.candle_open_ms <= cut])
+
+
+def test_a_market_is_not_affected_by_its_neighbours(minutes: pl.DataFrame) -> None:
+    alone = signals_of(all_strategies(), minutes.filter(pl.col("symbol") == "ETH/USDT"))
+    together = signals_of(all_strategies(), minutes)
+    assert as_bytes(alone) == as_bytes([signal for signal in together if signal.symbol == "ETH/USDT"])
+
+
+def test_history_warms_up_and_raises_nothing(minutes: pl.DataFrame, candles_event: Chunk) -> None:
+    rows = minutes.filter(pl.col("symbol") == "ADA/USDT")
+    engine = Engine(all_strategies(), ["1m"])
+    engine.add([candles_event(rows[:2_500], origin="history")])
+    assert engine.evaluate() == []
+    engine.add([candles_event(rows[2_500:])])
+    later = [s for s in signals_of(all_strategies(), rows) if s.candle_open_ms >= rows["open_ms"][2_500]]
+    assert as_bytes(engine.evaluate()) == as_bytes(later)
+    assert engine.tally == {"warmed": 2_500, "evaluated": 2_500, "duplicate": 0, "late": 0, "dropped": 0}
+
+
+def test_a_timeframe_nobody_asked_for_and_a_correction_are_left_alone(
+    minutes: pl.DataFrame, candles_event: Chunk
+) -> None:
+    rows = minutes.head(1_000)
+    engine = Engine(all_strategies(), ["1m"])
+    engine.add([candles_event(rows, timeframe="5m"), candles_event(rows, revision=1)])
+    assert engine.evaluate() == []
+    assert engine.tally == {"correction": 1_000}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_late_candles_have_the_same_effect_however_messages_are_batched(
+    minutes: pl.DataFrame, chop: Chop, seed: int
+) -> None:
+    rng = random.Random(seed)
+    messages = list(chop(minutes.filter(pl.col("symbol") != "MATIC/USDT"), rng))
+    for _ in range(20):  # some messages arrive late, some twice
+        late = messages.pop(rng.randrange(len(messages)))
+        messages.insert(rng.randrange(len(messages)), late)
+        messages.insert(rng.randrange(len(messages)), rng.choice(messages))
+    one_by_one = Engine(all_strategies(), ["1m"])
+    expected = []
+    for message in messages:
+        one_by_one.add([message])
+        expected += one_by_one.evaluate()
+    batched = Engine(all_strategies(), ["1m"])
+    assert as_bytes(fed(batched, iter(messages), rng)) == as_bytes(expected)
+    assert batched.tally == one_by_one.tally
+    assert batched.tally["late"] > 0
+
+
+def test_signals_come_in_the_order_of_confirmation(minutes: pl.DataFrame, chop: Chop) -> None:
+    engine = Engine(all_strategies(), ["1m"])
+    engine.add(chop(minutes, random.Random(1)))
+    signals = engine.evaluate()
+    keys = [(s.confirmed_ms, s.exchange, s.symbol, s.timeframe, s.strategy) for s in signals]
+    assert keys == sorted(keys)
+    assert len({signal.signal_id for signal in signals}) == len(signals)
+
+
+class Careless(EmaCross):
+    """An EMA cross whose author asks for a column that does not exist."""
+
+    name = "careless"
+
+    def long(self) -> pl.Expr:
+        return super().long() & (pl.col("no_such_column") > 0)
+
+
+class Broken(EmaCross):
+    """An EMA cross whose indicators cannot be computed."""
+
+    name = "broken"
+
+    def indicators(self) -> list[pl.Expr]:
+        return [*super().indicators(), pl.col("no_such_column").alias("anything")]
+
+
+class Hesitant(EmaCross):
+    """An EMA cross that cannot judge shorts, and is infinitely fond of longs."""
+
+    name = "hesitant"
+
+    def judge(self, row: Row, side: Side) -> Judgement:
+        if side == "short":
+            raise ZeroDivisionError
+        return Judgement(confidence=50, reasons=[], features={"fondness": float("inf")})
+
+
+@pytest.mark.parametrize("kind", [Careless, Broken])
+def test_a_strategy_that_raises_is_quarantined_and_the_others_go_on(
+    minutes: pl.DataFrame, chop: Chop, kind: type[EmaCross]
+) -> None:
+    rng, candles = random.Random(3), minutes.head(2_000)
+    engine = Engine([kind(EmaCrossParams()), *all_strategies()], ["1m"])
+    found = fed(engine, chop(candles, rng), rng)
+    assert as_bytes(found) == as_bytes(signals_of(all_strategies(), candles))
+    assert engine.evaluation.quarantined == [kind.name]
+
+
+def test_an_entry_that_cannot_be_judged_or_is_not_finite_is_dropped_and_counted(
+    minutes: pl.DataFrame, chop: Chop
+) -> None:
+    engine = Engine([Hesitant(EmaCrossParams()), build("rsi_reversion")], ["1m"])
+    engine.add(chop(minutes, random.Random(3)))
+    assert {signal.strategy for signal in engine.evaluate()} == {"rsi_reversion"}
+    assert engine.evaluation.dropped["hesitant", "judge_failed"] > 0
+    assert engine.evaluation.dropped["hesitant", "not_finite"] > 0
+    assert engine.evaluation.quarantined == []
+
+
+def test_a_message_that_is_out_of_order_within_itself_is_left_out(minutes: pl.DataFrame, candles_event: Chunk) -> None:
+    engine = Engine(all_strategies(), ["1m"])
+    engine.add([candles_event(minutes.head(500).reverse())])
+    assert engine.tally == {"disordered": 500}

@@ -1,0 +1,110 @@
+"""What a window keeps, and what it does with candles that come twice or late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from signal_engine.windows import BLOCK_CANDLES, WARM_UP_CANDLES, Series, Windows
+from tocsin_common.events import CandlesClosed
+
+MINUTE_MS = 60_000
+START = 100 * BLOCK_CANDLES
+"""A candle number at the start of a block."""
+
+SERIES = Series("kraken", "BTC/USD", "1m")
+
+
+def minutes_of(numbers: Sequence[int]) -> CandlesClosed:
+    """Candles by number since the epoch; the price is the number."""
+    price = [float(number) for number in numbers]
+    return CandlesClosed(
+        **SERIES._asdict(),
+        origin="trades",
+        open_ms=[number * MINUTE_MS for number in numbers],
+        open=price,
+        high=price,
+        low=price,
+        close=price,
+        volume=[1.0] * len(numbers),
+    )
+
+
+def numbers_in(windows: Windows) -> list[tuple[int, bool]]:
+    frame = windows.frame()
+    assert frame is not None
+    return [(open_ms // MINUTE_MS, new) for open_ms, new in frame.select("open_ms", "new").iter_rows()]
+
+
+def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
+    windows = Windows()
+    windows.add(minutes_of(range(START - 2 * WARM_UP_CANDLES, START)), pending=False)
+    windows.add(minutes_of([START, START + 1]), pending=True)
+    rows = numbers_in(windows)
+    assert rows[0] == (START - WARM_UP_CANDLES, False)
+    assert rows[-3:] == [(START - 1, False), (START, True), (START + 1, True)]
+    assert len(rows) == WARM_UP_CANDLES + 2
+
+
+def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None:
+    windows = Windows()
+    windows.add(minutes_of(range(START, START + 3 * BLOCK_CANDLES)), pending=True)
+    frame = windows.frame()
+    assert frame is not None
+    assert frame["window"].n_unique() == 3
+    assert frame["new"].sum() == 3 * BLOCK_CANDLES
+    starts = frame.group_by("window", maintain_order=True).first()["open_ms"] // MINUTE_MS
+    anchors = [START + block * BLOCK_CANDLES - WARM_UP_CANDLES for block in range(3)]
+    assert starts.to_list() == [max(START, anchor) for anchor in anchors]
+
+
+def test_before_is_the_previous_close_and_the_own_open_in_the_first_row() -> None:
+    windows = Windows()
+    windows.add(minutes_of(range(START, START + BLOCK_CANDLES + 1)), pending=True)
+    frame = windows.frame()
+    assert frame is not None
+    first, second = frame["preceding"] == 0, frame["preceding"] == 1
+    assert (frame.filter(first)["before"] == frame.filter(first)["open"]).all()
+    assert (frame.filter(second)["before"] == frame.filter(second)["close"] - 1).all()
+
+
+def test_a_window_never_keeps_more_than_warm_up_and_one_block() -> None:
+    windows = Windows()
+    for number in range(START, START + 4 * BLOCK_CANDLES, 50):
+        windows.add(minutes_of(range(number, number + 50)), pending=True)
+        windows.settle()
+        windows.add(minutes_of([number + 49]), pending=True)
+        _, window = windows._windows[SERIES]
+        assert len(window.opens) <= WARM_UP_CANDLES + BLOCK_CANDLES
+
+
+def test_a_candle_that_comes_twice_is_ignored() -> None:
+    windows = Windows()
+    windows.add(minutes_of(range(START, START + 10)), pending=True)
+    windows.settle()
+    added = windows.add(minutes_of(range(START + 5, START + 12)), pending=True)
+    assert (added.duplicate, added.fresh, added.late, added.dropped) == (5, 2, 0, 0)
+    assert [number for number, new in numbers_in(windows) if new] == [START + 10, START + 11]
+
+
+def test_a_late_candle_joins_the_window_but_is_not_new() -> None:
+    windows = Windows()
+    windows.add(minutes_of([START, START + 2]), pending=True)
+    windows.settle()
+    assert windows.add(minutes_of([START + 1]), pending=True).late == 1
+    windows.add(minutes_of([START + 3]), pending=True)
+    assert numbers_in(windows) == [(START, False), (START + 1, False), (START + 2, False), (START + 3, True)]
+
+
+def test_a_candle_older_than_the_window_is_dropped() -> None:
+    windows = Windows()
+    windows.add(minutes_of([START]), pending=True)
+    windows.settle()
+    old = windows.add(minutes_of([START - WARM_UP_CANDLES - 1, START - WARM_UP_CANDLES]), pending=True)
+    assert (old.dropped, old.late) == (1, 1)
+
+
+def test_a_gap_of_years_costs_nothing() -> None:
+    windows = Windows()
+    windows.add(minutes_of([START]), pending=True)
+    windows.add(minutes_of([START * 40]), pending=True)
+    assert numbers_in(windows) == [(START, True), (START * 40, True)]
