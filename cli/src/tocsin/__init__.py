@@ -1,0 +1,1 @@
+"""The `tocsin` command: runs, replays, checks and rebuilds the whole system."""

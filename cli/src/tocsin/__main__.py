@@ -1,0 +1,26 @@
+"""The `tocsin` command: wiring only."""
+
+from __future__ import annotations
+
+import typer
+
+from tocsin.commands import audit, doctor, keys, migrate, rebuild, replay, streams, up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,  # locals may hold secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Tocsin watches crypto markets and rings when something happens. Start with `tocsin up`.",
+)
+app.command()(up.up)
+app.command()(replay.replay)
+app.command()(audit.audit)
+app.command()(rebuild.rebuild)
+app.command()(doctor.doctor)
+app.command()(migrate.migrate)
+app.add_typer(streams.app, name="streams")
+app.add_typer(keys.app, name="keys")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,132 @@
+"""The `seed` section of the configuration: documents that `tocsin up` puts into the key-value buckets.
+
+A seeded document is written when it is missing, and again when the configuration changes it. One that a person
+changed since in the running system is theirs: it is kept, and the command says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tocsin_common.bus.protocol import Bus, KeyValue
+from tocsin_common.config import Section
+from tocsin_common.documents import AlertRule, Document, Portfolio, PriceRule, SignalRule, Subscriber, decode, encode
+from tocsin_common.errors import ConfigError, Malformed
+from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SUBSCRIBERS, Bucket
+from tocsin_common.subjects import encode_token
+
+MAX_DOCUMENTS = 10_000
+
+SeedResult = Literal["written", "unchanged", "kept"]
+
+
+class SeedSection(Section):
+    """Documents as in the buckets: lists of mappings. Their fields are checked by `documents`."""
+
+    alert_rules: list[dict[str, Any]] = []
+    subscribers: list[dict[str, Any]] = []
+    portfolios: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One checked document, its bucket and its own id there."""
+
+    bucket: Bucket
+    document_id: str
+    document: Document
+
+    @property
+    def name(self) -> str:
+        return f"{self.bucket.name}/{self.document_id}"
+
+    @property
+    def value(self) -> bytes:
+        return encode(self.document)
+
+
+def check(section: SeedSection) -> list[Seed]:
+    """Turn the section into documents. Raises ConfigError with every problem of every document."""
+    problems: list[str] = []
+    rules = _documents("alert_rules", section.alert_rules, AlertRule, problems)
+    subscribers = _documents("subscribers", section.subscribers, Subscriber, problems)
+    portfolios = _documents("portfolios", section.portfolios, Portfolio, problems)
+    seeds = [
+        *(Seed(SUBSCRIBERS, item.subscriber_id, item) for item in subscribers),
+        *(Seed(ALERT_RULES, item.rule_id, item) for item in rules),
+        *(Seed(PORTFOLIOS, item.portfolio_id, item) for item in portfolios),
+    ]
+    problems += _twice(seeds) + _unknown_subscribers(rules, subscribers)
+    if len(seeds) > MAX_DOCUMENTS:
+        problems.append(f"seed: {len(seeds)} documents, at most {MAX_DOCUMENTS} may be seeded.")
+    if problems:
+        raise ConfigError(problems)
+    return seeds
+
+
+async def apply(bus: Bus, seeds: Sequence[Seed], memory: Path) -> dict[str, SeedResult]:
+    """Write the documents; `memory` is the file that remembers what was seeded before. Result by `bucket/id`."""
+    seeded = await asyncio.to_thread(_recall, memory)
+    results = {seed.name: await _apply_one(bus.bucket(seed.bucket), seed, seeded) for seed in seeds}
+    seeded |= {seed.name: _digest(seed.value) for seed in seeds if results[seed.name] != "kept"}
+    await asyncio.to_thread(memory.write_text, json.dumps(seeded, indent=1, sort_keys=True))
+    return results
+
+
+async def _apply_one(bucket: KeyValue, seed: Seed, seeded: Mapping[str, str]) -> SeedResult:
+    key = encode_token(seed.document_id)
+    entry = await bucket.get(key)
+    if entry is None:
+        await bucket.create(key, seed.value)
+        return "written"
+    if entry.value == seed.value:
+        return "unchanged"
+    if entry.value is not None and seeded.get(seed.name) == _digest(entry.value):
+        await bucket.update(key, seed.value, entry.revision)
+        return "written"
+    return "kept"
+
+
+def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: list[str]) -> list[Any]:
+    """Check each mapping as a document, noting what is wrong with those that are not."""
+    found = []
+    for position, item in enumerate(items):
+        try:
+            found.append(decode(json.dumps(item, default=str).encode(), kind))
+        except Malformed as error:
+            cause = str(error.__cause__)
+            problems.append(f"seed.{name}[{position}]: {cause[0].lower()}{cause[1:]}.")
+    return found
+
+
+def _twice(seeds: Sequence[Seed]) -> list[str]:
+    names = [seed.name for seed in seeds]
+    repeated = sorted(name for name in set(names) if names.count(name) > 1)
+    return [f"seed.{name}: given {names.count(name)} times; ids are unique." for name in repeated]
+
+
+def _unknown_subscribers(rules: Sequence[SignalRule | PriceRule], subscribers: Sequence[Subscriber]) -> list[str]:
+    known = {subscriber.subscriber_id for subscriber in subscribers}
+    return [
+        f"seed.alert_rules/{rule.rule_id}.subscribers: {name!r} is not among seed.subscribers."
+        for rule in rules
+        for name in rule.subscribers
+        if name not in known
+    ]
+
+
+def _digest(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
+
+
+def _recall(memory: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(memory.read_text()))
+    except (OSError, ValueError):
+        return {}

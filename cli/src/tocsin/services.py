@@ -1,0 +1,60 @@
+"""The five services: what they are called, how each is started, and where each listens."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tocsin_common.config import CommonSettings
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its name, its Python module, and the local URL of its health server once a port is chosen."""
+
+    name: str
+    module: str
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", self.module)
+
+    def settings(self) -> type[CommonSettings]:
+        """The settings type the service reads, to check a configuration before anything starts."""
+        kind: type[CommonSettings] = importlib.import_module(f"{self.module}.config").Settings
+        return kind
+
+
+SERVICES = (
+    Service("market-ingest", "market_ingest"),
+    Service("signal-engine", "signal_engine"),
+    Service("alerting", "alerting"),
+    Service("paper-trader", "paper_trader"),
+    Service("api-gateway", "api_gateway"),
+)
+"""In the order of the flow; they stop in the reverse order."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A service as it is going to run: its whole environment, and its health URL."""
+
+    service: Service
+    environment: Mapping[str, str] = field(repr=False)
+    health_url: str
+
+
+def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+    """`preferred` if nobody listens there, otherwise a port the system chooses."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port")

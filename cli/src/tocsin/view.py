@@ -1,0 +1,195 @@
+"""The live terminal view of `tocsin up`: a pure function from a `Status` to what rich draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.layout import Layout
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tocsin.status import FLOW, PartStatus, Status, lag_of
+from tocsin_common.events import EquityMarked, OrderFilled, SignalRaised
+from tocsin_common.streams import DURABLES
+
+STATE_STYLE = {"ready": "green", "starting": "yellow", "not ready": "yellow", "restarting": "red", "failed": "bold red"}
+LAG_WORRYING = 1_000
+"""Messages behind, from which the view colours a lag."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class About:
+    """What stays the same while the system runs: shown in the header."""
+
+    source: str
+    api_url: str
+    data_dir: str
+    nats: str
+    postgres: str
+
+
+def draw(about: About, status: Status, height: int) -> RenderableType:
+    """The whole screen for a terminal of `height` lines."""
+    parts_height = len(status.parts) + 4
+    rows = max(3, (height - parts_height - 5 - 8) // 2)
+    screen = Layout()
+    screen.split_column(
+        Layout(_header(about, status), size=5),
+        Layout(name="system", size=parts_height),
+        Layout(_panel("Latest signals", _signals(list(status.signals)[: rows + 1])), name="signals", size=rows + 5),
+        Layout(name="effects"),
+    )
+    screen["system"].split_row(
+        Layout(_panel("Services", _parts(status.parts)), ratio=3), Layout(_panel("Flow", _flow(status)), ratio=2)
+    )
+    screen["effects"].split_row(
+        Layout(_panel("Alerts", _alerts(status, rows))), Layout(_panel("Paper trading", _paper(status, rows)))
+    )
+    return screen
+
+
+def line(status: Status) -> str:
+    """One log line for output that is not a terminal."""
+    mark = _clock(status.mark.time_ms) if status.mark else "no market time yet"
+    counts = " ".join(f"{name.lower()}={status.messages.get(name, 0)}" for name in ("SIGNALS", "ALERTS", "DELIVERIES"))
+    ill = ", ".join(f"{part.name} {part.state}" for part in status.parts if not part.well) or "all ready"
+    lag = max(status.lags.values(), default=0)
+    return f"{mark}  {status.trades_per_s:,.0f} trades/s  {counts}  lag={lag}  {ill}" + (
+        f"  ({status.problem})" if status.problem else ""
+    )
+
+
+def _header(about: About, status: Status) -> RenderableType:
+    mark = _clock(status.mark.time_ms) if status.mark else "waiting for the first trades"
+    speed = f" at {status.market_speed:,.0f}x" if status.market_speed > 1.5 else ""
+    uptime = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - status.started))
+    state = Text("all services ready", "bold green") if status.ready else Text("starting or recovering", "bold yellow")
+    if status.problem:
+        state = Text(status.problem, "bold red", overflow="ellipsis", no_wrap=True)
+    grid = Table.grid(expand=True, padding=(0, 2))
+    grid.add_column(ratio=3, no_wrap=True)
+    grid.add_column(ratio=2, no_wrap=True)
+    grid.add_row(Text.assemble("Market time ", (mark, "bold"), speed), state)
+    grid.add_row(Text.assemble("API ", (f"{about.api_url}/docs", "bold cyan")), f"{about.source}, up {uptime}")
+    grid.add_row(
+        Text(f"NATS {about.nats}  PostgreSQL {about.postgres}", "dim"), Text(f"data in {about.data_dir}", "dim")
+    )
+    return Panel(grid, title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right")
+
+
+def _parts(parts: Iterable[PartStatus]) -> Table:
+    table = _table("", "service", "state", ">cpu", ">memory", ">restarts")
+    for part in parts:
+        style = STATE_STYLE.get(part.state, "red")
+        note = f" {part.note}" if part.note else ""
+        table.add_row(
+            Text("●", style),
+            part.name,
+            Text(part.state + note, style, overflow="ellipsis", no_wrap=True),
+            f"{part.cpu_percent:.0f}%",
+            f"{part.memory_bytes / MIB:,.0f} MB",
+            str(part.restarts or "-"),
+        )
+    return table
+
+
+def _flow(status: Status) -> Table:
+    table = _table("stream", ">messages", ">per s", ">lag")
+    for stream in FLOW:
+        lag = lag_of(status, [durable.name for durable in DURABLES if durable.stream is stream])
+        table.add_row(
+            Text(stream.name.lower(), "red" if stream.name == "DEAD" and status.messages.get("DEAD") else ""),
+            f"{status.messages.get(stream.name, 0):,}",
+            f"{status.rates.get(stream.name, 0):,.1f}",
+            Text(f"{lag:,}", "yellow" if lag > LAG_WORRYING else ""),
+        )
+    return table
+
+
+def _signals(signals: Sequence[SignalRaised]) -> RenderableType:
+    if not signals:
+        return Text("No signal yet: strategies warm up on their first candles.", "dim")
+    table = _table("confirmed", "symbol", "tf", "strategy", "side", ">conf", ">entry", ">stop", ">target", "why")
+    for signal in signals:
+        table.add_row(
+            _clock(signal.confirmed_ms),
+            signal.symbol,
+            signal.timeframe,
+            signal.strategy,
+            Text(signal.side, "green" if signal.side == "long" else "red"),
+            str(signal.confidence),
+            _price(signal.entry),
+            _price(signal.stop),
+            _price(signal.targets[-1]) if signal.targets else "-",
+            Text("; ".join(signal.reasons), "dim", overflow="ellipsis", no_wrap=True),
+        )
+    return table
+
+
+def _alerts(status: Status, rows: int) -> RenderableType:
+    counts = "  ".join(f"{state} {count:,}" for state, count in sorted(status.deliveries.items()))
+    table = _table("time", "alert")
+    for alert in list(status.alerts)[: rows + 1]:
+        table.add_row(_clock(alert.ts_ms)[11:], Text(alert.title, overflow="ellipsis", no_wrap=True))
+    return Group(table, Text(f"deliveries: {counts or 'none yet'}", "dim"))
+
+
+def _paper(status: Status, rows: int) -> RenderableType:
+    table = _table("time", "side", ">amount", "symbol", ">price", "reason", ">pnl")
+    for fill in list(status.fills)[:rows]:
+        table.add_row(*_fill(fill))
+    results = "  ".join(f"{name} {count:,}" for name, count in sorted(status.results.items()))
+    lines = [_equity(mark) for mark in status.equity.values()]
+    return Group(table, *lines, Text(f"signal outcomes: {results or 'none yet'}", "dim"))
+
+
+def _fill(fill: OrderFilled) -> tuple[RenderableType, ...]:
+    pnl = fill.realised_pnl
+    return (
+        _clock(fill.ts_ms)[11:],
+        Text(fill.side, "green" if fill.side == "buy" else "red"),
+        f"{fill.amount:.5g}",
+        fill.symbol,
+        _price(float(fill.price)),
+        fill.reason,
+        Text(f"{pnl:+,.2f}", "green" if pnl > 0 else "red") if pnl else Text("-"),
+    )
+
+
+def _equity(mark: EquityMarked) -> Text:
+    return Text.assemble(
+        f"{mark.portfolio}: equity ",
+        (f"{mark.equity:,.2f}", "bold"),
+        f"  cash {mark.cash:,.2f}  {len(mark.holdings)} open",
+    )
+
+
+def _panel(title: str, content: RenderableType) -> Panel:
+    return Panel(content, title=f"[bold]{escape(title)}[/]", title_align="left", border_style="bright_black")
+
+
+def _table(*columns: str) -> Table:
+    """A table without lines; a column named `>x` is right-aligned."""
+    table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _clock(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _price(value: float) -> str:
+    """Six significant digits, without exponent."""
+    digits = max(0, 6 - len(str(int(abs(value)))) if abs(value) >= 1 else 8)
+    return f"{value:,.{digits}f}"
