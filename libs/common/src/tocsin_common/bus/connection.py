@@ -95,6 +95,12 @@ class Connection:
         await self._client.close()
         self._lose("the connection is closed")
 
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """Version of the server we are connected to."""
+        version = self._client.connected_server_version
+        return version.major, version.minor, version.patch
+
     async def flush(self) -> None:
         """Wait until the server has taken what was sent; a server that stays away is no error here."""
         try:
