@@ -81,8 +81,10 @@ class DataDir:
                 end_all(left.processes.values())
             running = Running(command=command, holder=this_process(), started_ms=time.time_ns() // 1_000_000)
             self.describe(running)
-            yield running
-            (self.path / "run.json").unlink(missing_ok=True)
+            try:
+                yield running
+            finally:
+                (self.path / "run.json").unlink(missing_ok=True)
         finally:
             os.close(lock)
 
