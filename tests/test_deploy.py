@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tocsin_common.bus.provision import declared
 from tocsin_common.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -214,3 +215,9 @@ def test_the_secrets_that_pods_read_are_those_the_instructions_make() -> None:
     made = set(re.findall(r"create secret generic (\S+)", text))
     read = set(re.findall(r"secretName: (\S+)\n", yaml.safe_dump_all(rendered(BASE))))
     assert read <= made
+
+
+def test_a_cluster_is_not_asked_for_what_it_refuses() -> None:
+    """NATS knows persist_mode async on a single server only."""
+    assert any("persist_mode" in thing.config for thing in declared(replicas=1))
+    assert not any("persist_mode" in thing.config for thing in declared(replicas=3))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 
+import pytest
 from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +49,7 @@ def test_documents_name_only_commands_that_exist() -> None:
     unknown = [
         f"{page.relative_to(ROOT)}: tocsin {word}"
         for page in PAGES
-        for word in re.findall(r"(?:^|[\s/(])tocsin ([a-z]+)", code(page), re.MULTILINE)
+        for word in re.findall(r"(?:^|(?<!namespace)(?<!entrypoint)[\s/])tocsin ([a-z]+)", code(page), re.MULTILINE)
         if word not in commands
     ]
     assert not unknown
@@ -57,3 +59,13 @@ def test_documents_name_only_make_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {(page.name, word) for page in PAGES for word in re.findall(r"\bmake ([a-z-]+)", code(page))}
     assert {word for _, word in named} <= targets
+
+
+def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tocsin.settings import check_everything, environment
+
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "tocsin.yaml").write_text(textwrap.dedent(example))
+    (tmp_path / "telegram-token").write_text("123456:a-token")
+    monkeypatch.chdir(tmp_path)
+    check_everything(environment(Path("tocsin.yaml"), {}))
