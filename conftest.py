@@ -10,9 +10,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tocsin.embedded import NatsServer, PostgresServer
 
+from tocsin.embedded import NatsServer, PostgresServer
 from tocsin_common.bus import provision
+from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.config import NatsSection
@@ -45,7 +46,10 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def jetstream_bus(nats_url: str) -> AsyncIterator[JetStreamBus]:
     """A connected bus on a server that has every declared stream, all of them empty."""
-    bus = await fresh_bus(nats_url)
+    bus = JetStreamBus(await Connection.open(NatsSection(url=nats_url), name="test"))
+    everything = provision.declared()
+    await provision.wipe(bus.connection, everything)
+    await provision.apply(bus.connection, everything)
     yield bus
     await bus.close()
 
@@ -75,12 +79,3 @@ async def postgres_url(postgres_server_url: str) -> AsyncIterator[str]:
         await admin.execute(f"drop database {name} with (force)")
     finally:
         await admin.close()
-
-
-async def fresh_bus(url: str) -> JetStreamBus:
-    """Empty the server, declare everything anew, connect."""
-    bus = JetStreamBus(await provision.Connection.open(NatsSection(url=url), name="test"))
-    everything = provision.declared()
-    await provision.wipe(bus.connection, everything)
-    await provision.apply(bus.connection, everything)
-    return bus

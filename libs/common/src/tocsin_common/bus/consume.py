@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -50,13 +50,17 @@ MessageHandler = Callable[[Incoming], Awaitable[Sequence[Event]]]
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What one consume loop needs: the bus, its consumer, the service's name, when to stop, where to count."""
+    """What one consume loop needs: the bus, its consumer, the service's name, when to stop, where to count.
+
+    `bugs` counts, by sequence, how often a message of a queue hit a bug of ours.
+    """
 
     bus: Bus
     consumer: Consumer
     service: str
     stop: asyncio.Event
     metrics: LoopMetrics
+    bugs: dict[int, int] = field(default_factory=dict)
 
 
 async def consume_in_order(loop: Loop, handle: BatchHandler, *, batch: int = 500) -> None:
@@ -73,16 +77,14 @@ async def consume_queue(loop: Loop, handle: MessageHandler, *, workers: int = 16
     At most `workers` messages are in hand at a time; what is in hand when `stop` is set is finished.
     """
     running: set[asyncio.Task[None]] = set()
-    try:
+    async with asyncio.TaskGroup() as group:
         while not loop.stop.is_set():
             if len(running) >= workers:
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for message in await _fetch(loop, workers - len(running)):
-                task = asyncio.create_task(_handle_one(loop, handle, message))
+                task = group.create_task(_handle_one(loop, handle, message))
                 running.add(task)
                 task.add_done_callback(running.discard)
-    finally:
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _fetch(loop: Loop, limit: int) -> list[Received]:
@@ -109,12 +111,14 @@ async def _handle_in_order(loop: Loop, handle: BatchHandler, messages: Sequence[
             if len(incoming) > 1:
                 log.warning("batch failed, handling it message by message", service=loop.service, error=str(error))
                 return await _handle_each(loop, handle, incoming)
-            if isinstance(error, Rejected) or attempt >= MAX_ATTEMPTS:
-                await _bury(loop, incoming[0].message, error)
+            message = incoming[0].message
+            if isinstance(error, Rejected) or _bug_again(loop, message, error) is None:
+                await _bury(loop, message, error)
                 return True
-            if not await _wait_after_bug(loop, incoming[0].message, attempt):
+            if await pause(loop.stop, backoff_s(attempt)):
                 return False
         else:
+            loop.bugs.clear()
             await loop.consumer.ack([item.message for item in incoming])
             loop.metrics.handled.inc(len(incoming))
             return True
@@ -137,12 +141,6 @@ async def _wait_in_place(loop: Loop, incoming: Sequence[Incoming], error: Except
     return not await pause(loop.stop, delay_s)
 
 
-async def _wait_after_bug(loop: Loop, message: Received, attempt: int) -> bool:
-    log.exception("handler failed", service=loop.service, subject=message.subject, seq=message.seq)
-    loop.metrics.retried.inc()
-    return not await pause(loop.stop, backoff_s(attempt))
-
-
 async def _handle_one(loop: Loop, handle: MessageHandler, message: Received) -> None:
     item = await _decode(loop, message)
     if item is None:
@@ -151,18 +149,32 @@ async def _handle_one(loop: Loop, handle: MessageHandler, message: Received) -> 
         await loop.bus.publish(await handle(item))
     except (Retryable, Unreachable) as error:
         delay_s = getattr(error, "retry_after_s", None) or backoff_s(message.deliveries)
+        log.info("again later", service=loop.service, error=str(error), delay_s=delay_s, seq=message.seq)
         loop.metrics.retried.inc()
         await loop.consumer.nak(message, delay_s)
+    except Rejected as error:
+        await _bury(loop, message, error)
     except Exception as error:
-        if isinstance(error, Rejected) or message.deliveries >= MAX_ATTEMPTS:
+        attempt = _bug_again(loop, message, error)
+        if attempt is None:
             await _bury(loop, message, error)
         else:
-            log.exception("handler failed", service=loop.service, subject=message.subject, seq=message.seq)
-            loop.metrics.retried.inc()
-            await loop.consumer.nak(message, backoff_s(message.deliveries))
+            await loop.consumer.nak(message, backoff_s(attempt))
     else:
+        loop.bugs.pop(message.seq, None)
         await loop.consumer.ack([message])
         loop.metrics.handled.inc()
+
+
+def _bug_again(loop: Loop, message: Received, error: Exception) -> int | None:
+    """Count and log a bug of ours; returns how often this message hit one, or None when that was the last attempt."""
+    attempt = loop.bugs.pop(message.seq, 0) + 1
+    if attempt >= MAX_ATTEMPTS:
+        return None
+    loop.bugs[message.seq] = attempt
+    loop.metrics.retried.inc()
+    log.error("handler failed", service=loop.service, subject=message.subject, seq=message.seq, exc_info=error)
+    return attempt
 
 
 async def _decode(loop: Loop, message: Received) -> Incoming | None:
@@ -174,7 +186,10 @@ async def _decode(loop: Loop, message: Received) -> Incoming | None:
 
 
 async def _bury(loop: Loop, message: Received, error: Exception) -> None:
-    """Write the dead letter, then terminate: in this order, or a crash between the two would lose the message."""
+    """Write the dead letter, then terminate: in this order, or a crash between the two would lose the message.
+
+    Waits for a server that is away; when told to stop meanwhile, the message stays unsettled and comes again.
+    """
     reason = "malformed" if isinstance(error, Malformed) else getattr(error, "reason", "bug")
     letter = DeadLetter(
         service=loop.service,
@@ -185,10 +200,27 @@ async def _bury(loop: Loop, message: Received, error: Exception) -> None:
         error=f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS],
         payload=message.data,
     )
-    await loop.bus.publish([letter])
+    attempt = 0
+    while True:
+        try:
+            await loop.bus.publish([letter])
+            break
+        except Unreachable as unreachable:
+            attempt += 1
+            log.warning("dead letter not stored yet", service=loop.service, error=str(unreachable))
+            if await pause(loop.stop, backoff_s(attempt)):
+                return
     await loop.consumer.term(message)
     loop.metrics.dead.labels(loop.metrics.durable, reason).inc()
-    log.error("dead letter", service=loop.service, subject=message.subject, seq=message.seq, reason=reason)
+    log.error(
+        "dead letter",
+        service=loop.service,
+        subject=message.subject,
+        seq=message.seq,
+        reason=reason,
+        error=letter.error,
+        exc_info=error if reason == "bug" else None,
+    )
 
 
 def backoff_s(attempt: int) -> float:

@@ -6,6 +6,8 @@ Ids are remembered for ever and nothing expires by age; everything else behaves 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,11 +34,12 @@ class MemoryBus:
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
         log = self._log(stream_of(event.subject))
-        if event.event_id not in log.ids:
-            newest = log.newest(stored_subject(log.stream, event.subject))
-            found = newest.seq if newest else 0
-            if found != expected_last:
-                raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
+        subject = stored_subject(log.stream, event.subject)
+        following = next(log.matching(subject, expected_last + 1), None)
+        newest = log.newest(subject)
+        found = newest.seq if newest else 0
+        if found != expected_last and (following is None or following.message_id != event.event_id):
+            raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
         return log.store(event)
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
@@ -71,6 +74,11 @@ class MemoryBus:
         for seq in [seq for seq in log.messages if seq < before]:
             log.remove(seq)
 
+    def store_raw(self, stream: Stream, subject: str, data: bytes) -> None:
+        """Store bytes that need not be an event, as a stranger would."""
+        log = self._log(stream)
+        log.store_raw(subject, f"raw-{log.last_seq}", data)
+
     def _log(self, stream: Stream) -> _Log:
         return self._logs.setdefault(stream.name, _Log(stream))
 
@@ -101,16 +109,17 @@ class _Log:
         return next(iter(self.messages), self.last_seq + 1 if self.last_seq else 0)
 
     def store(self, event: Event) -> Stored:
-        message_id = event.event_id
+        return self.store_raw(event.subject, event.event_id, encode(event))
+
+    def store_raw(self, subject: str, message_id: str, data: bytes) -> Stored:
         if message_id in self.ids:
             return Stored(self.stream.name, self.ids[message_id], duplicate=True)
         self.last_seq += 1
-        subject = stored_subject(self.stream, event.subject)
+        stored = stored_subject(self.stream, subject)
         stored_ms = time.time_ns() // 1_000_000
-        message = Received(self.stream.name, subject, self.last_seq, stored_ms, message_id, encode(event))
-        self.messages[self.last_seq] = message
+        self.messages[self.last_seq] = Received(self.stream.name, stored, self.last_seq, stored_ms, message_id, data)
         self.ids[message_id] = self.last_seq
-        of_subject = self.by_subject[subject]
+        of_subject = self.by_subject[stored]
         of_subject.append(self.last_seq)
         if 0 < self.stream.max_per_subject < len(of_subject):
             self.remove(of_subject[0])
@@ -152,7 +161,7 @@ class MemoryReader:
     async def through(self, seq: int) -> list[Received]:
         wanted = range(self._after + 1, min(seq, self._log.last_seq) + 1)
         found = [message for n in wanted if (message := self._log.messages.get(n)) is not None]
-        self._after = max(self._after, seq)
+        self._after = max(self._after, min(seq, self._log.last_seq))
         return found
 
     async def close(self) -> None:
@@ -178,18 +187,20 @@ class _Position:
 
 
 class MemoryConsumer:
-    """Implements `Consumer`."""
+    """Implements `Consumer`. `_in_hand` is what this consumer handed out and nobody settled yet."""
 
     def __init__(self, log: _Log, position: _Position) -> None:
         self._log, self.position = log, position
+        self._in_hand: set[int] = set()
+        self._positioned = not position.durable.ordered
 
     async def fetch(self, limit: int, wait_s: float) -> list[Received]:
+        if not self._positioned:
+            await self.reset()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
-        while not (found := self._take(limit, loop.time())):
+        while not (found := self._take(limit, loop.time())) and loop.time() < deadline:
             wake = min([deadline, *self.position.unsettled.values()])
-            if deadline <= loop.time():
-                break
             try:
                 await asyncio.wait_for(self._log.changed.wait(), max(0.0, wake - loop.time()))
             except TimeoutError:
@@ -201,45 +212,62 @@ class MemoryConsumer:
         """What may be handed out now: messages due again first, then new ones."""
         position, durable = self.position, self.position.durable
         for seq in [seq for seq in position.unsettled if seq not in self._log.messages]:
-            position.settle(seq)
+            self._settle(seq)
+        for seq in self._in_hand & position.unsettled.keys():
+            position.unsettled[seq] = max(position.unsettled[seq], now + self._ack_wait_s)
         due = sorted(seq for seq, when in position.unsettled.items() if when <= now)[:limit]
         room = min(limit - len(due), durable.max_ack_pending - len(position.unsettled))
         messages = [self._log.messages[seq] for seq in due]
-        fresh = self._log.matching(durable.filter, position.next_seq)
-        messages += [message for _, message in zip(range(room), fresh, strict=False)]
+        messages += itertools.islice(self._log.matching(durable.filter, position.next_seq), max(0, room))
         for message in messages:
             position.next_seq = max(position.next_seq, message.seq + 1)
-            position.unsettled[message.seq] = now + durable.ack_wait_s
+            position.unsettled[message.seq] = now + self._ack_wait_s
             position.deliveries[message.seq] += 1
+        self._in_hand.update(message.seq for message in messages)
         return [replace(message, deliveries=position.deliveries[message.seq]) for message in messages]
+
+    @property
+    def _ack_wait_s(self) -> float:
+        """Ordered durables are not offered again while somebody holds them: the next one resets."""
+        return math.inf if self.position.durable.ordered else self.position.durable.ack_wait_s
 
     async def ack(self, messages: Sequence[Received]) -> None:
         for message in messages:
             await self.term(message)
 
     async def nak(self, message: Received, delay_s: float) -> None:
-        if message.seq in self.position.unsettled:
+        if message.seq in self._in_hand:
+            self._in_hand.discard(message.seq)
             self.position.unsettled[message.seq] = asyncio.get_running_loop().time() + delay_s
         self._log.announce()
 
     async def term(self, message: Received) -> None:
-        self.position.settle(message.seq)
-        if self._log.stream.work_queue:
-            self._log.remove(message.seq)
+        if message.seq in self._in_hand:
+            self._settle(message.seq)
+            if self._log.stream.work_queue:
+                self._log.remove(message.seq)
         self._log.announce()
 
     async def in_progress(self, messages: Sequence[Received]) -> None:
-        again = asyncio.get_running_loop().time() + self.position.durable.ack_wait_s
-        self.position.unsettled.update({m.seq: again for m in messages if m.seq in self.position.unsettled})
+        """Nothing to do: what is in hand is not offered again."""
 
     async def reset(self, after: int | None = None) -> None:
+        self._positioned = True
         self.position.next_seq = (self.position.ack_floor if after is None else after) + 1
         self.position.unsettled.clear()
         self.position.deliveries.clear()
+        self._in_hand.clear()
         self._log.announce()
 
     async def close(self) -> None:
         """What was handed out and not settled is offered again after the ack wait."""
+        again = asyncio.get_running_loop().time() + self._ack_wait_s
+        self.position.unsettled.update(dict.fromkeys(self._in_hand, again))
+        self._in_hand.clear()
+
+    def _settle(self, seq: int) -> None:
+        self._in_hand.discard(seq)
+        self.position.settle(seq)
 
 
 class MemoryKeyValue:
@@ -276,7 +304,7 @@ class MemoryKeyValue:
 
     async def watch(self) -> AsyncIterator[Entry]:
         position = len(self._changes)
-        for entry in sorted(self._entries.values(), key=lambda entry: entry.revision):
+        for entry in sorted((await self.all()).values(), key=lambda entry: entry.revision):
             yield entry
         while True:
             for entry in self._changes[position:]:

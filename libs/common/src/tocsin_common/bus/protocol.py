@@ -72,14 +72,23 @@ class Reader(Protocol):
     """Reads one stream in order from a position the caller owns; nothing is acknowledged."""
 
     async def through(self, seq: int) -> list[Received]:
-        """All messages after the last returned one up to and including `seq`; skips what retention removed."""
+        """All messages after the last returned one up to and including `seq`; skips what retention removed.
+
+        Never waits for messages to come: where the stream ends before `seq`, so does the result. Raises Unreachable.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 class Consumer(Protocol):
-    """One durable. Only declared durables exist; raises Unreachable when the server does not know it."""
+    """One durable. Only declared durables exist; raises Unreachable when the server does not know it.
+
+    On a stream a consumer starts at the acknowledgement floor and hands every message out once, in stream order,
+    whatever happens to the connection. On a work queue the order is any, and what is not settled within the ack
+    wait by a consumer that is gone comes again. What is in hand is never handed out a second time. Settling is
+    best effort: when it gets lost the message comes again.
+    """
 
     async def fetch(self, limit: int, wait_s: float) -> list[Received]:
         """Up to `limit` messages; waits at most `wait_s` for the first one. May return none."""
@@ -102,8 +111,7 @@ class Consumer(Protocol):
     async def reset(self, after: int | None = None) -> None:
         """Go back to just after sequence `after` (None: the acknowledgement floor), forgetting what was handed out.
 
-        In-order services call this when they start: what their predecessor had not settled comes again at once
-        and in order, instead of out of order after the ack wait.
+        For streams only. Services that keep their own position (a projection's offset) call it when they start.
         """
         ...
 
@@ -132,7 +140,7 @@ class KeyValue(Protocol):
     async def all(self) -> dict[str, Entry]: ...
 
     def watch(self) -> AsyncIterator[Entry]:
-        """Every current entry, then every change, for ever. Survives reconnects; a change may come twice."""
+        """Every current entry, then every change, for ever. Survives reconnects. Close it with `aclosing`."""
         ...
 
 

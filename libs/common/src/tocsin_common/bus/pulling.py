@@ -68,9 +68,15 @@ class JetStreamConsumer:
         return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
 
     async def ack(self, messages: Sequence[Received]) -> None:
-        """An acknowledgement that gets lost is no error: the message comes again and is acknowledged again."""
-        for message in messages:
-            await self._settle(message, ACK)
+        """Wait until the server took them. If it cannot be told they come again, and are acknowledged again."""
+        replies = [reply for message in messages if (reply := self._replies.pop(message.seq, None))]
+        for reply in replies[:-1]:
+            await self._tell(reply, ACK)
+        if replies:
+            try:
+                await self._connection.request(replies[-1], ACK)
+            except Unreachable as error:
+                log.debug("perhaps not acknowledged", durable=self._durable.name, error=str(error))
 
     async def nak(self, message: Received, delay_s: float) -> None:
         self._naked.add(message.seq)

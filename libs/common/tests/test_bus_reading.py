@@ -1,0 +1,92 @@
+"""Reading from a position of one's own. Every bus passes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tocsin_common.bus.protocol import Bus
+from tocsin_common.streams import CANDLES, CLOCK, SIGNALS, Stream
+
+Purge = Callable[[Stream, int], Awaitable[None]]
+
+
+async def test_reads_what_follows_a_sequence_and_goes_on_from_there(bus: Bus, given: Any) -> None:
+    await bus.publish(given.marks(6))
+    reader = bus.reader(CLOCK, after=2)
+    assert [message.seq for message in await reader.through(4)] == [3, 4]
+    assert [message.seq for message in await reader.through(4)] == []
+    assert [message.seq for message in await reader.through(6)] == [5, 6]
+
+
+async def test_a_message_comes_with_its_id_subject_and_the_servers_time(bus: Bus, given: Any) -> None:
+    await bus.publish([given.mark(1)])
+    [message] = await bus.reader(CLOCK, after=0).through(1)
+    assert message.message_id == given.mark(1).event_id
+    assert (message.stream, message.subject, message.deliveries) == ("CLOCK", "clock.market", 1)
+    assert message.stored_ms > 1_600_000_000_000
+    assert message == await bus.last(CLOCK, "clock.market")
+
+
+async def test_reads_many_pages(bus: Bus, given: Any) -> None:
+    await bus.publish(given.marks(2_500))
+    read = await bus.reader(CLOCK, after=0).through(2_500)
+    assert [message.seq for message in read] == list(range(1, 2_501))
+
+
+async def test_what_does_not_exist_yet_is_not_waited_for_and_read_later(bus: Bus, given: Any) -> None:
+    await bus.publish(given.marks(2))
+    reader = bus.reader(CLOCK, after=0)
+    assert [message.seq for message in await reader.through(10)] == [1, 2]
+    await bus.publish(given.marks(2, start=3))
+    assert [message.seq for message in await reader.through(10)] == [3, 4]
+
+
+async def test_skips_what_retention_removed_before_the_position_sought(bus: Bus, given: Any, purge: Purge) -> None:
+    await bus.publish(given.marks(10))
+    await purge(CLOCK, 5)
+    assert [message.seq for message in await bus.reader(CLOCK, after=0).through(7)] == [5, 6, 7]
+
+
+async def test_a_range_that_was_removed_entirely_is_empty(bus: Bus, given: Any, purge: Purge) -> None:
+    await bus.publish(given.marks(10))
+    await purge(CLOCK, 9)
+    reader = bus.reader(CLOCK, after=0)
+    assert await reader.through(4) == []
+    assert [message.seq for message in await reader.through(10)] == [9, 10]
+
+
+async def test_a_stream_that_was_purged_to_the_end_is_empty(bus: Bus, given: Any, purge: Purge) -> None:
+    await bus.publish(given.marks(3))
+    await purge(CLOCK, 4)
+    reader = bus.reader(CLOCK, after=0)
+    assert await reader.through(3) == []
+    await bus.publish([given.mark(4)])
+    assert [message.seq for message in await reader.through(4)] == [4]
+
+
+async def test_an_empty_stream_reads_as_nothing(bus: Bus) -> None:
+    assert await bus.reader(CANDLES, after=0).through(5) == []
+    assert await bus.reader(CANDLES, after=0).through(0) == []
+
+
+async def test_last_finds_the_newest_on_a_subject_or_under_a_wildcard(bus: Bus, given: Any) -> None:
+    await bus.publish([given.signal(1), given.signal(2, symbol="ETH/USDT"), given.signal(3), given.signal(4)])
+    eth = await bus.last(SIGNALS, given.signal(2, symbol="ETH/USDT").subject)
+    newest = await bus.last(SIGNALS, "signals.*.*.1m.>")
+    assert eth is not None
+    assert newest is not None
+    assert (eth.seq, newest.seq) == (2, 4)
+
+
+async def test_last_is_none_where_nothing_was_stored(bus: Bus) -> None:
+    assert await bus.last(SIGNALS, "signals.>") is None
+
+
+async def test_the_state_of_a_stream_counts_its_messages(bus: Bus, given: Any, purge: Purge) -> None:
+    await bus.publish(given.marks(10))
+    await purge(CLOCK, 4)
+    state = await bus.stream_state(CLOCK)
+    assert (state.messages, state.first_seq, state.last_seq) == (7, 4, 10)
+    assert state.bytes > 0
+    assert state.identity == (await bus.stream_state(CLOCK)).identity
