@@ -213,7 +213,7 @@ class Watcher:
 
     def _take_rates(self) -> None:
         status = self.status
-        trades = status.mark.totals.get("published", 0) if status.mark else 0
+        trades = status.mark.totals.get("trades_published", 0) if status.mark else 0
         market_ms = status.mark.time_ms if status.mark else 0
         self._readings.append((time.monotonic(), dict(status.messages), trades, market_ms))
         before, messages, trades_before, market_before = self._readings[0]

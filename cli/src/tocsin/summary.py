@@ -19,11 +19,11 @@ def summarise(facts: Facts, rows: dict[str, int], seconds: float) -> Summary:
     outcomes = [outcome for of_signal in facts.outcomes.values() for outcome in of_signal]
     paper = [event for events in facts.paper.values() for event in events]
     return {
-        "trades_in": facts.total("read"),
+        "trades_in": facts.total("trades_read"),
         "trades_published": published,
         "trades_in_candles": _trades_in_candles(facts),
-        "trades_late": facts.total("late"),
-        "trades_rejected": facts.total("rejected"),
+        "trades_late": facts.total("trades_late"),
+        "trades_rejected": facts.total("trades_rejected"),
         "candles": facts.candles.count_by_timeframe(),
         "signals": len(facts.signals),
         "signals_by_strategy": _counted(signal.strategy for signal in facts.signals.values()),

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
+
+import msgspec
 
 from tocsin.embedded.account import before_exec
 from tocsin.processes import ProcessRef, reference
@@ -60,7 +62,7 @@ class Child:
         """The end of its log, for an error that says why it fails."""
         with suppress(OSError):
             lines = self.log.read_text(errors="replace").strip().splitlines()
-            return lines[-1][:LAST_WORDS_CHARS] if lines else ""
+            return _in_words(lines[-1])[:LAST_WORDS_CHARS] if lines else ""
         return ""
 
 
@@ -150,6 +152,16 @@ def describe_exit(code: int) -> str:
     with suppress(ValueError):
         return f"killed by {signal.Signals(-code).name}"
     return f"killed by signal {-code}"
+
+
+def _in_words(line: str) -> str:
+    """A structured log line as a person says it: its event, and the error or the last line of the traceback."""
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return line
+    traceback = str(fields.get("exception", "")).strip().splitlines() or [""]
+    return ": ".join(part for part in (fields.get("event", ""), fields.get("error", ""), traceback[-1]) if part)
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -29,7 +29,7 @@ def trades_add_up(facts: Facts) -> Iterator[str]:
     still_open = sum(
         _open_trades(facts, instrument, mark.trades_seq, mark.candles_seq) for instrument in facts.trades.times
     )
-    late = facts.total("late")
+    late = facts.total("trades_late")
     if stored != inside + late + still_open:
         yield f"{stored} trades on TRADES, but {inside} in 1m candles + {late} late + {still_open} in open candles"
 

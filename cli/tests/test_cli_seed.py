@@ -1,0 +1,83 @@
+"""Seeds: every mistake at once, written once, and never over what a person changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tocsin.seed import SeedSection, apply, check
+from tocsin.settings import DEMO_CONFIG, check_everything, environment, load_own
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.documents import Portfolio, decode
+from tocsin_common.errors import ConfigError
+from tocsin_common.streams import ALERT_RULES, PORTFOLIOS
+
+SUBSCRIBER = {"subscriber_id": "me", "name": "me", "destinations": [{"channel": "console", "address": "x"}]}
+RULE = {"kind": "signal", "rule_id": "all", "name": "all", "subscribers": ["me"]}
+
+
+def section(**documents: list[dict[str, Any]]) -> SeedSection:
+    return SeedSection(**{"subscribers": [SUBSCRIBER], "alert_rules": [RULE], **documents})
+
+
+def test_the_packaged_demo_is_valid_for_every_service() -> None:
+    carried = environment(DEMO_CONFIG, {})
+    check_everything(carried)
+    settings, seeds = load_own(carried)
+    assert {seed.name for seed in seeds} >= {"subscribers/me", "portfolios/demo"}
+    assert settings.nats_url is None  # no URL: embedded
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    wrong = section(
+        alert_rules=[
+            {**RULE, "min_confidence": 101},
+            {**RULE, "kind": "dream"},
+            {**RULE, "subscribers": ["nobody"]},
+        ],
+        portfolios=[{"portfolio_id": "p", "cash": "much"}, {"portfolio_id": "q"}, {"portfolio_id": "q"}],
+    )
+    with pytest.raises(ConfigError) as caught:
+        check(wrong)
+    text = "\n".join(caught.value.problems)
+    assert "seed.alert_rules[0]: expected `int` <= 100" in text
+    assert "seed.alert_rules[1]: invalid value 'dream'" in text
+    assert "seed.alert_rules/all.subscribers: 'nobody' is not among seed.subscribers" in text
+    assert "seed.portfolios[0]: " in text
+    assert "seed.portfolios/q: given 2 times" in text
+    assert len(caught.value.problems) == 5
+
+
+def test_yaml_numbers_become_exact_decimals() -> None:
+    (seed,) = check(SeedSection(portfolios=[{"portfolio_id": "p", "fee_rate": 0.1}]))
+    assert str(decode(seed.value, Portfolio).fee_rate) == "0.1"
+
+
+async def test_a_document_is_written_once(memory_bus: MemoryBus, tmp_path: Path) -> None:
+    seeds, memory = check(section()), tmp_path / "seeded.json"
+    assert set((await apply(memory_bus, seeds, memory)).values()) == {"written"}
+    assert set((await apply(memory_bus, seeds, memory)).values()) == {"unchanged"}
+
+
+async def test_a_changed_configuration_changes_the_document(memory_bus: MemoryBus, tmp_path: Path) -> None:
+    memory = tmp_path / "seeded.json"
+    await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 1}])), memory)
+    results = await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 2}])), memory)
+    assert results["portfolios/p"] == "written"
+    entry = await memory_bus.bucket(PORTFOLIOS).get("p")
+    assert entry is not None
+    assert entry.value is not None
+    assert decode(entry.value, Portfolio).cash == 2
+
+
+async def test_what_a_person_changed_is_kept(memory_bus: MemoryBus, tmp_path: Path) -> None:
+    memory = tmp_path / "seeded.json"
+    await apply(memory_bus, check(section()), memory)
+    await memory_bus.bucket(ALERT_RULES).put("all", b'{"theirs": true}')
+    changed = check(section(alert_rules=[{**RULE, "min_confidence": 50}]))
+    assert (await apply(memory_bus, changed, memory))["alert_rules/all"] == "kept"
+    entry = await memory_bus.bucket(ALERT_RULES).get("all")
+    assert entry is not None
+    assert entry.value == b'{"theirs": true}'
