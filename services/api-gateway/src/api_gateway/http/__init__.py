@@ -1,0 +1,1 @@
+"""The HTTP edge: read API, live stream, keys, errors as problem documents."""

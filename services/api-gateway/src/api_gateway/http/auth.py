@@ -1,0 +1,80 @@
+"""Who may ask: bearer keys, checked before anything else looks at a request.
+
+Without any key in the bucket the API answers only where it can be reached from this machine alone, and only to
+requests addressed to it by a loopback name (a page in a browser cannot rebind its own name to us).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api_gateway.http.problems import ProblemError, unavailable
+from api_gateway.keys import Keyring
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tocsin"'}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Authentication:
+    """ASGI middleware: answers 401 or 403 itself, or lets the request through."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, bound_host: str) -> None:
+        self._app, self._keyring, self._open_when_empty = app, keyring, is_loopback(bound_host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check(Headers(scope=scope))
+        except ProblemError as error:
+            await error.response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _check(self, headers: Headers) -> None:
+        if not self._keyring.loaded:
+            raise unavailable("API keys are not loaded yet; try again.")
+        if self._keyring.empty:
+            return self._check_without_keys(headers)
+        token = _token(headers)
+        if token is None:
+            raise _unauthorized("an API key is required: send the header `Authorization: Bearer tcs_...`")
+        key = self._keyring.owner(token, now_ms=time.time_ns() // 1_000_000)
+        if key is None:
+            raise _unauthorized("the API key is unknown, wrong or expired")
+        if "read" not in key.scopes:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "the API key lacks the scope `read`")
+        return None
+
+    def _check_without_keys(self, headers: Headers) -> None:
+        if not self._open_when_empty:
+            raise _unauthorized(
+                "no API key exists yet: make one with `tocsin keys create NAME` and send it as a header"
+            )
+        host = headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if not is_loopback(name):
+            raise ProblemError(HTTPStatus.FORBIDDEN, "without API keys only requests to a loopback host are answered")
+
+
+def _token(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    return headers.get("x-api-key")
+
+
+def _unauthorized(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers=_CHALLENGE)
