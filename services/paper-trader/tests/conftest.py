@@ -9,6 +9,7 @@ from decimal import ROUND_DOWN, Decimal, localcontext
 from typing import Any
 
 import pytest
+
 from paper_trader.simulation import Arrived, Simulation, Slice
 from tocsin_common.documents import Portfolio
 from tocsin_common.events import (
@@ -50,14 +51,14 @@ def rows_of(market: Sequence[TradesReceived | CandlesClosed]) -> dict[tuple[str,
         mine = rows.setdefault((event.exchange, event.symbol), [])
         if isinstance(event, TradesReceived):
             for ts, price, name in zip(event.ts_ms, event.price, event.trade_id, strict=True):
-                mine.append(Row(2 * ts + 1, ts, ts, price, price, price, "trade", name or str(ts)))
+                mine.append(Row(4 * ts + 3, ts, ts, price, price, price, "trade", name or str(ts)))
         else:
             length = {"1m": MINUTE_MS, "5m": 5 * MINUTE_MS}[event.timeframe]
             for i, opened in enumerate(event.open_ms):
-                last_ms, o = opened + length - 1, event.open[i]
-                mine.append(Row(2 * last_ms, opened, opened, o, o, o, "candle", str(opened)))
+                closed, o = opened + length, event.open[i]
+                mine.append(Row(4 * closed, opened, opened, o, o, o, "candle", str(opened)))
                 body = (event.low[i], event.high[i], event.close[i])
-                mine.append(Row(2 * last_ms + 1, opened, last_ms, *body, "candle", str(opened)))
+                mine.append(Row(4 * closed + 1, opened, closed - 1, *body, "candle", str(opened)))
     for mine in rows.values():
         mine.sort(key=lambda row: row.tick)
     return rows
@@ -104,22 +105,22 @@ class SlowTrader:
         return self.told
 
     def _timeline(self, rows: dict[tuple[str, str], list[Row]], until_ms: int) -> Iterator[tuple[Any, ...]]:
-        first = min(((row.tick, row.since_ms) for mine in rows.values() for row in mine))
+        first = min((row.tick, row.since_ms) for mine in rows.values() for row in mine)
         yield (first[0], 0, "", 0, 0, "", lambda: self._open(first[1]))
         for s in self.signals:
             life = SlowLife(s, s.entry, s.entry, [])
             if s.expires_ms < until_ms:
-                yield (2 * s.expires_ms, 0, "", 0, 1, s.signal_id, lambda life=life: self._expire(life))
+                yield (4 * s.expires_ms + 2, 0, "", 0, 1, s.signal_id, lambda life=life: self._expire(life))
             if s.confirmed_ms < until_ms:
                 name = f"{100 - s.confidence:03d} {s.signal_id}"
-                yield (2 * s.confirmed_ms, 0, "", 0, 2, name, lambda life=life: self._confirm(life))
+                yield (4 * s.confirmed_ms + 2, 0, "", 0, 2, name, lambda life=life: self._confirm(life))
         for place, mine in rows.items():
             for i, row in enumerate(mine):
-                if row.tick < 2 * until_ms:
+                if row.tick < 4 * until_ms:
                     yield (row.tick, 1, " ".join(place), i, 0, "", lambda p=place, r=row: self._price(p, r))
         hours = range(START_MS, until_ms, HOUR_MS)
         for hour in hours:
-            yield (2 * hour + 1, 2, "", 0, 0, "", lambda hour=hour: self._hour(hour))
+            yield (4 * hour + 3, 2, "", 0, 0, "", lambda hour=hour: self._hour(hour))
 
     def _tell(self, account: SlowAccount, *facts: Any) -> None:
         account.n += 1
@@ -283,7 +284,7 @@ class SlowTrader:
     def _hour(self, hour: int) -> None:
         for account in self.accounts.values():
             if account.held and account.fresh:
-                self._mark(account, hour, 2 * hour + 1)
+                self._mark(account, hour, 4 * hour + 3)
 
 
 def _floor(amount: Decimal) -> Decimal:
@@ -452,7 +453,7 @@ def known_ms(event: TradesReceived | CandlesClosed) -> int:
     """When the first row of an event is known."""
     if isinstance(event, TradesReceived):
         return event.ts_ms[0]
-    return event.open_ms[0] + {"1m": MINUTE_MS, "5m": 5 * MINUTE_MS}[event.timeframe] - 1
+    return event.open_ms[0] + {"1m": MINUTE_MS, "5m": 5 * MINUTE_MS}[event.timeframe]
 
 
 class Kit:

@@ -1,9 +1,8 @@
 """Price paths: what an instrument's price did, as columns, whether it is known from trades or from candles.
 
-Moments are *ticks*, integers that order everything: market time `t` (ms) has the even tick `2t` and the odd tick
-`2t + 1`. A trade at `t` is on the odd tick, so what is exclusive of `t` (an expiry) sits before it, on the even one.
-A candle of `open_ms <= t < close_ms` becomes known as a whole, in its last millisecond, as two rows: its open, a
-single price, on the even tick of `close_ms - 1`, and its body, the range low to high, on the odd one.
+Moments are *ticks*, integers that order everything that happens in one millisecond: first the candles that close,
+each as two rows, its open (a single price) and its body (the range low to high); then what time itself does, the
+clock striking; then the trades. A candle is known as a whole when it closes, never before.
 """
 
 from __future__ import annotations
@@ -19,14 +18,28 @@ Floats = npt.NDArray[np.float64]
 Number = TypeVar("Number", np.int64, np.float64)
 
 
-def tick_before(ms: int) -> int:
-    """The tick before all trades at `ms`."""
-    return 2 * ms
+TICKS_PER_MS = 4
+_OPEN, _BODY, _CLOCK, _TRADE = range(TICKS_PER_MS)
+
+
+def first_tick(ms: int) -> int:
+    """The first tick of a millisecond: what is before it happened before `ms`."""
+    return TICKS_PER_MS * ms
+
+
+def tick_of_clock(ms: int) -> int:
+    """The moment the clock strikes `ms`: after candles that close at `ms`, before the trades."""
+    return TICKS_PER_MS * ms + _CLOCK
 
 
 def tick_of_trade(ms: int) -> int:
     """The tick of the trades at `ms`; everything known at `ms` inclusive is at or before it."""
-    return 2 * ms + 1
+    return TICKS_PER_MS * ms + _TRADE
+
+
+def ms_of(tick: int) -> int:
+    """The millisecond of a tick."""
+    return tick // TICKS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +73,22 @@ class PricePath:
 
     def event_ms(self, row: int) -> int:
         """Market time of what happens in a row: the trade, the candle's open, the last moment of the candle's body."""
-        tick = int(self.tick[row])
-        return tick // 2 if tick % 2 else int(self.since_ms[row])
+        ms, part = divmod(int(self.tick[row]), TICKS_PER_MS)
+        if part == _OPEN:
+            return int(self.since_ms[row])
+        return ms - 1 if part == _BODY else ms
 
 
 def from_trades(ts_ms: Ints, price: Floats) -> PricePath:
     """One row per trade; `ts_ms` ascending."""
-    return PricePath(2 * ts_ms + 1, ts_ms, price, price, price)
+    return PricePath(TICKS_PER_MS * ts_ms + _TRADE, ts_ms, price, price, price)
 
 
 def from_candles(open_ms: Ints, length_ms: Ints, open_: Floats, high: Floats, low: Floats, close: Floats) -> PricePath:
     """Two rows per candle, its open and then its body; `open_ms` and `open_ms + length_ms` ascending."""
-    last_ms = open_ms + length_ms - 1
+    closing = TICKS_PER_MS * (open_ms + length_ms)
     return PricePath(
-        _interleave(2 * last_ms, 2 * last_ms + 1),
+        _interleave(closing + _OPEN, closing + _BODY),
         np.repeat(open_ms, 2),
         _interleave(open_, low),
         _interleave(open_, high),

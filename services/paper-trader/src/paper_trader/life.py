@@ -9,7 +9,7 @@ from tocsin_common.events import OutcomeMeasured, SignalRaised
 from tocsin_trading.exits import Touch, first_touch
 from tocsin_trading.instruments import parse_symbol
 from tocsin_trading.outcomes import Excursion, Measure, is_coherent, measure
-from tocsin_trading.prices import tick_before
+from tocsin_trading.prices import tick_of_clock
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Life:
     def _rows(self, segment: Segment) -> slice:
         """The rows of a segment in which the signal is alive, unless something ends it."""
         start = segment.path.row_since(self.signal.confirmed_ms)
-        return slice(start, max(start, segment.path.rows_before(tick_before(self.signal.expires_ms))))
+        return slice(start, max(start, segment.path.rows_before(tick_of_clock(self.signal.expires_ms))))
 
 
 def place_of(exchange: str, symbol: str) -> str:

@@ -16,7 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin_common.events import CandlesClosed, TradesReceived
-from tocsin_trading.prices import Floats, Ints, Number, PricePath, concatenate, from_candles, from_trades, tick_before
+from tocsin_trading.prices import (
+    Floats,
+    Ints,
+    Number,
+    PricePath,
+    concatenate,
+    from_candles,
+    from_trades,
+    ms_of,
+    tick_of_clock,
+)
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 NEVER_MS = 2**62
@@ -116,7 +126,7 @@ class Tape:
         length_ms = TIMEFRAME_MS[event.timeframe]
         open_ms = np.array(event.open_ms, dtype=np.int64)
         prices = np.array([event.open, event.high, event.low, event.close], dtype=np.float64)
-        fresh = open_ms + length_ms > floor_ms
+        fresh = open_ms + length_ms >= floor_ms
         times = np.array([open_ms, np.full_like(open_ms, length_ms)])
         self.candles.append((times[:, fresh], prices[:, fresh]))
         return len(open_ms) - int(fresh.sum())
@@ -145,14 +155,14 @@ class Tape:
             return None
         times = np.concatenate([times for times, _ in self.candles], axis=1)
         prices = np.concatenate([prices for _, prices in self.candles], axis=1)
-        last_ms = times[0] + times[1] - 1
-        waiting = last_ms >= until_ms
+        closed_ms = times[0] + times[1]
+        waiting = closed_ms >= until_ms
         self.candles = [(times[:, waiting], prices[:, waiting])] if waiting.any() else []
-        ready = np.lexsort((times[1], last_ms))
-        ready = ready[(last_ms[ready] < min(until_ms, by_trades_ms))]
+        ready = np.lexsort((times[1], closed_ms))
+        ready = ready[(closed_ms[ready] < until_ms) & (closed_ms[ready] <= by_trades_ms)]
         shortest = np.minimum(np.minimum.accumulate(times[1][ready]), self.candle_ms)
         ready = ready[times[1][ready] == shortest]
-        ready = ready[np.diff(last_ms[ready], prepend=self.last_ms) > 0]
+        ready = ready[np.diff(closed_ms[ready], prepend=self.last_ms) > 0]
         if not len(ready):
             return None
         open_ms, length_ms = times[:, ready]
@@ -169,10 +179,10 @@ class Tape:
         return self.last_price
 
     def price_between(self, since_ms: int, before_ms: int) -> float | None:
-        """The last price that began at or after `since_ms` and was known before `before_ms`; None without one."""
+        """The last price begun at or after `since_ms` and known before the clock strikes `before_ms`, or None."""
         if self.segment is not None:
             path = self.segment.path
-            rows = path.rows_before(tick_before(before_ms))
+            rows = path.rows_before(tick_of_clock(before_ms))
             if rows:
                 return float(path.last[rows - 1]) if path.since_ms[rows - 1] >= since_ms else None
         return self.last_price if self.last_since_ms >= since_ms else None
@@ -181,7 +191,7 @@ class Tape:
         """The slice is over: remember its last price, forget the rest."""
         if self.segment is not None:
             path = self.segment.path
-            self.last_ms = int(path.tick[-1]) // 2
+            self.last_ms = ms_of(int(path.tick[-1]))
             self.last_since_ms = int(path.since_ms[-1])
             self.last_price = float(path.last[-1])
         self.segment = None

@@ -13,7 +13,7 @@ from paper_trader.tape import Segment, Tape
 from tocsin_common.events import Event, SignalRaised
 from tocsin_trading.exits import Touch
 from tocsin_trading.money import market_decimal
-from tocsin_trading.prices import tick_before, tick_of_trade
+from tocsin_trading.prices import ms_of, tick_of_clock, tick_of_trade
 
 HOUR_MS = 3_600_000
 
@@ -65,7 +65,7 @@ class Turn:
         for signal in ready:
             at_ms = max(signal.confirmed_ms, self._state.now_ms)
             name = f"{100 - signal.confidence:03d} {signal.signal_id}"
-            self._agenda.add(Kind.CONFIRM, tick_before(at_ms), partial(self._confirm, signal, at_ms), name=name)
+            self._agenda.add(Kind.CONFIRM, tick_of_clock(at_ms), partial(self._confirm, signal, at_ms), name=name)
 
     def _open_accounts(self) -> None:
         """A new portfolio opens with the first price after it was added."""
@@ -91,7 +91,7 @@ class Turn:
                 Kind.END, tick, partial(self._end, life, touch), name=life.signal_id, place=place, row=touch.row
             )
         elif expires_ms < self._until_ms:
-            self._agenda.add(Kind.EXPIRE, tick_before(expires_ms), partial(self._expire, life), name=life.signal_id)
+            self._agenda.add(Kind.EXPIRE, tick_of_clock(expires_ms), partial(self._expire, life), name=life.signal_id)
         if segment is not None:
             for name in life.waiting:
                 self._plan_entry(life, self._state.accounts[name], segment)
@@ -120,7 +120,7 @@ class Turn:
             ticks = [tick for place in account.held if (tick := self._new_price_tick(place, account.marked_tick))]
             if not ticks:
                 return
-            account.due_ms = -(-(min(ticks) // 2) // HOUR_MS) * HOUR_MS
+            account.due_ms = -(-ms_of(min(ticks)) // HOUR_MS) * HOUR_MS
         if account.due_ms < self._until_ms:
             mark = partial(self._mark_hour, account, account.due_ms)
             self._agenda.add(Kind.MARK, tick_of_trade(account.due_ms), mark, name=account.name)
