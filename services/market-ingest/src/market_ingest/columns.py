@@ -1,0 +1,139 @@
+"""Trades and candles as columns: what travels between sources, the candle builder and the events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_common.events import CandlesClosed, Origin, TradesReceived
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Instrument(NamedTuple):
+    """One market: a ccxt exchange id and a unified symbol."""
+
+    exchange: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """Trades of one instrument in exchange order, as equally long columns.
+
+    `side` holds one ASCII code per trade: `b` taker bought, `s` taker sold, `-` unknown.
+    """
+
+    ts_ms: Ints
+    price: Floats
+    amount: Floats
+    side: NDArray[np.uint8]
+    trade_id: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+    def rows(self, first: int, end: int) -> Trades:
+        """The rows `first <= i < end`."""
+        part = slice(first, end)
+        return Trades(self.ts_ms[part], self.price[part], self.amount[part], self.side[part], self.trade_id[part])
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Candles of one instrument and timeframe, oldest first. `trades` None: the source does not count them."""
+
+    open_ms: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    trades: Ints | None
+
+    def __len__(self) -> int:
+        return len(self.open_ms)
+
+    def rows(self, part: slice | NDArray[np.bool_] | Ints) -> Candles:
+        """The chosen rows."""
+        return Candles(
+            self.open_ms[part],
+            self.open[part],
+            self.high[part],
+            self.low[part],
+            self.close[part],
+            self.volume[part],
+            None if self.trades is None else self.trades[part],
+        )
+
+
+def join(parts: Sequence[Candles]) -> Candles:
+    """Put candles of one instrument and timeframe one after the other; counts survive only if all parts have them."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [part.trades for part in parts if part.trades is not None]
+    return Candles(
+        np.concatenate([part.open_ms for part in parts]),
+        np.concatenate([part.open for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.close for part in parts]),
+        np.concatenate([part.volume for part in parts]),
+        np.concatenate(counts) if len(counts) == len(parts) else None,
+    )
+
+
+def flat(open_ms: Ints, price: Floats | float) -> Candles:
+    """Candles of intervals nobody traded in: the price before them, no volume."""
+    level = np.full(len(open_ms), price, dtype=np.float64) if isinstance(price, float) else price
+    return Candles(open_ms, level, level, level, level, np.zeros(len(open_ms)), np.zeros(len(open_ms), np.int64))
+
+
+def candles_of(event: CandlesClosed) -> Candles:
+    """The columns of an event."""
+    return Candles(
+        np.array(event.open_ms, np.int64),
+        np.array(event.open, np.float64),
+        np.array(event.high, np.float64),
+        np.array(event.low, np.float64),
+        np.array(event.close, np.float64),
+        np.array(event.volume, np.float64),
+        None if event.trades is None else np.array(event.trades, np.int64),
+    )
+
+
+def trades_of(event: TradesReceived) -> Trades:
+    """The columns of an event."""
+    return Trades(
+        np.array(event.ts_ms, np.int64),
+        np.array(event.price, np.float64),
+        np.array(event.amount, np.float64),
+        np.frombuffer(event.side.encode("ascii"), np.uint8),
+        event.trade_id,
+    )
+
+
+NO_CANDLES = flat(np.empty(0, np.int64), np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRows:
+    """Trades of one instrument that a source gives together."""
+
+    instrument: Instrument
+    trades: Trades
+
+
+@dataclass(frozen=True, slots=True)
+class CandleRows:
+    """Closed candles of one instrument and timeframe."""
+
+    instrument: Instrument
+    timeframe: str
+    origin: Origin
+    candles: Candles

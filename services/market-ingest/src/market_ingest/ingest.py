@@ -1,0 +1,215 @@
+"""The core: chunks of a source in, events out. No I/O, and no clock but the source's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from market_ingest.candles import CandleBuilder, Closed
+from market_ingest.columns import CandleRows, Candles, Instrument, TradeRows, join, trades_of
+from market_ingest.sources.chunk import Chunk
+from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceived
+from tocsin_trading.timeframes import TIMEFRAME_MS
+
+BATCH_ROWS = 500
+"""Most rows per message: about 35 kB, and a consumer's unit of work."""
+
+TOTALS = (
+    "trades_read",
+    "trades_published",
+    "trades_rejected",
+    "trades_duplicate",
+    "trades_late",
+    "candles_read",
+    "candles_rejected",
+    "candles_repeated",
+    "candles_closed",
+)
+"""Running counts since a source began. Read = published + rejected + duplicate, for trades."""
+
+Key = tuple[Instrument, str]
+"""Instrument and timeframe."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a source has come.
+
+    `cursor` and `clock_ms` are where it goes on; `time_ms` is what a mark may claim: everything that happened before
+    it has been given to the streams. `stored_trades`: how many trades after the cursor each instrument
+    has on TRADES already; `stored_candles`: open time up to which a key's candles are on CANDLES already.
+    """
+
+    cursor: int = 0
+    clock_ms: int = 0
+    time_ms: int = 0
+    ended: bool = False
+    totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0))
+    stored_trades: dict[Instrument, int] = field(default_factory=dict)
+    stored_candles: dict[Key, int] = field(default_factory=dict)
+
+
+class Ingest:
+    """Turns chunks into events and keeps count. `settle_ms`: how late a live trade may come and still be on time."""
+
+    def __init__(self, source_id: str, builder: CandleBuilder, progress: Progress, *, settle_ms: int = 0) -> None:
+        self.source_id = source_id
+        self.builder = builder
+        self.progress = progress
+        self._settle_ms = settle_ms
+
+    def take_stored(self, batches: Iterable[TradesReceived]) -> list[Event]:
+        """Take trades that are on TRADES after the last mark: only their candles are still missing."""
+        out = Closed()
+        totals = self.progress.totals
+        for batch in batches:
+            instrument = Instrument(batch.exchange, batch.symbol)
+            self.builder.of(instrument).add_trades(trades_of(batch), out)
+            totals["trades_read"] += len(batch.ts_ms)
+            totals["trades_published"] += len(batch.ts_ms)
+        return self._closed_events(out)
+
+    def handle(self, chunk: Chunk, received_ms: int) -> list[Event]:
+        """The events of a chunk, in the order in which they must be stored."""
+        for exchange in chunk.interrupted:
+            self.builder.interrupt(exchange)
+        out = Closed()
+        trades: list[Event] = []
+        for candle_rows in chunk.candles:
+            self.progress.totals["candles_read"] += len(candle_rows.candles)
+            candles = self.builder.of(candle_rows.instrument)
+            candles.add_candles(candle_rows.timeframe, candle_rows.origin, candle_rows.candles, out)
+        for trade_rows in chunk.trades:
+            rows = self._unpublished(trade_rows)
+            if rows is not None:
+                trades += trade_events(rows, self.source_id, chunk.cursor, received_ms)
+                self.builder.of(rows.instrument).add_trades(rows.trades, out)
+                self.progress.totals["trades_published"] += len(rows.trades)
+                self.progress.totals["trades_read"] += len(rows.trades)
+        self._advance(chunk, out)
+        self._count_refused(chunk)
+        return [*chunk.feeds, *trades, *self._closed_events(out)]
+
+    def _advance(self, chunk: Chunk, out: Closed) -> None:
+        progress = self.progress
+        progress.cursor = chunk.cursor
+        progress.clock_ms = max(progress.clock_ms, chunk.clock_ms)
+        progress.time_ms = max(progress.time_ms, progress.clock_ms - self._settle_ms)
+        progress.ended = chunk.ended
+        if chunk.ended:
+            self.builder.finish(out)
+        else:
+            self.builder.advance(progress.clock_ms, out)
+
+    def _count_refused(self, chunk: Chunk) -> None:
+        totals = self.progress.totals
+        trades_rejected = sum(chunk.trades_rejected.values())
+        candles_rejected = sum(chunk.candles_rejected.values())
+        totals["trades_rejected"] += trades_rejected
+        totals["trades_duplicate"] += chunk.duplicates
+        totals["trades_read"] += trades_rejected + chunk.duplicates
+        totals["candles_rejected"] += candles_rejected
+        totals["candles_read"] += candles_rejected
+
+    def _unpublished(self, rows: TradeRows) -> TradeRows | None:
+        """Leave out the trades that were stored before a crash."""
+        stored = self.progress.stored_trades.get(rows.instrument, 0)
+        if not stored:
+            return rows
+        again = min(stored, len(rows.trades))
+        self.progress.stored_trades[rows.instrument] = stored - again
+        if again == len(rows.trades):
+            return None
+        return TradeRows(rows.instrument, rows.trades.rows(again, len(rows.trades)))
+
+    def _closed_events(self, out: Closed) -> list[Event]:
+        totals = self.progress.totals
+        totals["trades_late"] += out.late
+        totals["candles_repeated"] += out.repeated
+        events: list[Event] = [
+            FeedChanged(
+                exchange=gap.instrument.exchange,
+                symbol=gap.instrument.symbol,
+                state="gap_found",
+                ts_ms=gap.to_ms,
+                from_ms=gap.from_ms,
+                to_ms=gap.to_ms,
+                reason="silence",
+            )
+            for gap in out.gaps
+        ]
+        for rows in _by_key(out.candles):
+            totals["candles_closed"] += len(rows.candles)
+            end_ms = int(rows.candles.open_ms[-1]) + TIMEFRAME_MS[rows.timeframe]
+            self.progress.time_ms = max(self.progress.time_ms, end_ms)
+            missing = self._unstored(rows)
+            if len(missing):
+                events += candle_events(rows, missing)
+        return events
+
+    def _unstored(self, rows: CandleRows) -> Candles:
+        """Leave out the candles that were stored before a crash."""
+        through_ms = self.progress.stored_candles.get((rows.instrument, rows.timeframe))
+        if through_ms is None or int(rows.candles.open_ms[0]) > through_ms:
+            return rows.candles
+        return rows.candles.rows(rows.candles.open_ms > through_ms)
+
+
+def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
+    """Trades of one instrument as messages of at most BATCH_ROWS."""
+    trades = rows.trades
+    sides = trades.side.tobytes().decode("ascii")
+    return [
+        TradesReceived(
+            exchange=rows.instrument.exchange,
+            symbol=rows.instrument.symbol,
+            source=source_id,
+            cursor=cursor,
+            received_ms=received_ms,
+            ts_ms=trades.ts_ms[at : at + BATCH_ROWS].tolist(),
+            price=trades.price[at : at + BATCH_ROWS].tolist(),
+            amount=trades.amount[at : at + BATCH_ROWS].tolist(),
+            side=sides[at : at + BATCH_ROWS],
+            trade_id=trades.trade_id[at : at + BATCH_ROWS],
+        )
+        for at in range(0, len(trades), BATCH_ROWS)
+    ]
+
+
+def candle_events(rows: CandleRows, candles: Candles) -> list[Event]:
+    """Closed candles of one instrument and timeframe as messages of at most BATCH_ROWS."""
+    events: list[Event] = []
+    for at in range(0, len(candles), BATCH_ROWS):
+        part = candles.rows(slice(at, at + BATCH_ROWS))
+        events.append(
+            CandlesClosed(
+                exchange=rows.instrument.exchange,
+                symbol=rows.instrument.symbol,
+                timeframe=rows.timeframe,
+                origin=rows.origin,
+                open_ms=part.open_ms.tolist(),
+                open=part.open.tolist(),
+                high=part.high.tolist(),
+                low=part.low.tolist(),
+                close=part.close.tolist(),
+                volume=part.volume.tolist(),
+                trades=None if part.trades is None else part.trades.tolist(),
+            )
+        )
+    return events
+
+
+def _by_key(closed: Sequence[CandleRows]) -> list[CandleRows]:
+    """Put together what closed in several steps of one chunk, each key's candles in their order."""
+    parts: list[list[CandleRows]] = []
+    newest: dict[Key, list[CandleRows]] = {}
+    for rows in closed:
+        same = newest.get((rows.instrument, rows.timeframe))
+        if same is None or same[-1].origin != rows.origin:
+            same = newest[rows.instrument, rows.timeframe] = []
+            parts.append(same)
+        same.append(rows)
+    return [
+        CandleRows(some[0].instrument, some[0].timeframe, some[0].origin, join([rows.candles for rows in some]))
+        for some in parts
+    ]

@@ -1,0 +1,100 @@
+"""From a source to the streams: resume, then chunk by chunk handle, store, mark."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from market_ingest.candles import CandleBuilder
+from market_ingest.config import IngestSection
+from market_ingest.ingest import Ingest
+from market_ingest.metrics import IngestMetrics
+from market_ingest.publisher import Publisher
+from market_ingest.resume import Resumed, resume
+from market_ingest.sources.chunk import Chunk, Source
+from market_ingest.sources.replay import CHUNK_ROWS
+from market_ingest.validate import BurstLog
+from tocsin_common.bus.protocol import Bus
+
+log = structlog.get_logger()
+
+MARK_S = 1.0
+"""A mark is due at least this often, even if nothing closed."""
+
+
+async def run(source: Source, bus: Bus, settings: IngestSection, stop: asyncio.Event, metrics: IngestMetrics) -> None:
+    """Bring a source onto the streams until it ends or `stop` is set; goes on where the streams end."""
+    builder = CandleBuilder(gap_ms=settings.gap_ms, grace_ms=settings.grace_ms, flats_by_clock=source.live)
+    resumed = await resume(bus, source.source_id, source.instruments, builder)
+    if resumed.progress.ended:
+        log.info("this source has been read to its end before", source=source.source_id)
+        return
+    settle_ms = settings.grace_ms if source.live else 0
+    pipeline = _Pipeline(
+        source=source,
+        ingest=Ingest(source.source_id, builder, resumed.progress, settle_ms=settle_ms),
+        bus=bus,
+        resumed=resumed,
+        settings=settings,
+        stop=stop,
+        metrics=metrics,
+    )
+    await pipeline.run(resumed)
+
+
+class _Pipeline:
+    def __init__(
+        self,
+        *,
+        source: Source,
+        ingest: Ingest,
+        bus: Bus,
+        resumed: Resumed,
+        settings: IngestSection,
+        stop: asyncio.Event,
+        metrics: IngestMetrics,
+    ) -> None:
+        self._source = source
+        self._ingest = ingest
+        self._publisher = Publisher(bus, ingest, resumed, stop, metrics)
+        self._max_lag_marks = 0 if source.live else settings.max_lag_marks
+        self._stop = stop
+        self._metrics = metrics
+        self._bursts = BurstLog()
+        self._marked_s = time.monotonic()
+        self._rows_since_mark = 0
+
+    async def run(self, resumed: Resumed) -> None:
+        await self._publisher.store(self._ingest.take_stored(resumed.unclosed))
+        async for chunk in self._source.chunks(resumed.progress.cursor):
+            await self._take(chunk)
+            if self._stop.is_set() or chunk.ended:
+                break
+        log.info("source stopped", ended=self._ingest.progress.ended, **self._ingest.progress.totals)
+
+    async def _take(self, chunk: Chunk) -> None:
+        late = self._ingest.progress.totals["trades_late"]
+        closed = self._ingest.progress.totals["candles_closed"]
+        events = self._ingest.handle(chunk, time.time_ns() // 1_000_000)
+        if events:
+            await self._publisher.store(events)
+        self._count(chunk, self._ingest.progress.totals["trades_late"] - late)
+        self._rows_since_mark += sum(len(rows.trades) for rows in chunk.trades)
+        something_closed = self._ingest.progress.totals["candles_closed"] > closed
+        if something_closed or chunk.ended or self._mark_is_due():
+            await self._publisher.mark()
+            self._marked_s, self._rows_since_mark = time.monotonic(), 0
+            await self._publisher.wait_for_consumers(self._max_lag_marks)
+
+    def _mark_is_due(self) -> bool:
+        return time.monotonic() - self._marked_s >= MARK_S or self._rows_since_mark >= CHUNK_ROWS
+
+    def _count(self, chunk: Chunk, late: int) -> None:
+        self._metrics.late.inc(late)
+        self._metrics.duplicates.inc(chunk.duplicates)
+        for kind, reasons in (("trades", chunk.trades_rejected), ("candles", chunk.candles_rejected)):
+            self._metrics.rejected(kind, reasons)
+            for reason, rows in reasons.items():
+                self._bursts.rejected(reason, rows, kind=kind, source=self._source.source_id)

@@ -1,0 +1,114 @@
+"""Storing events and marks on the streams, no faster than the consumers of marks can follow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from market_ingest.candles import MINUTE_MS
+from market_ingest.columns import Instrument
+from market_ingest.ingest import Ingest
+from market_ingest.metrics import IngestMetrics
+from market_ingest.resume import Resumed
+from tocsin_common.bus.consume import backoff_s, pause
+from tocsin_common.bus.protocol import Bus, Stored
+from tocsin_common.errors import Unreachable
+from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, TradesReceived
+from tocsin_common.streams import PAPER_TRADER, SIGNAL_ENGINE
+
+log = structlog.get_logger()
+
+LAG_LOOK_S = 0.02
+LAG_LOG_S = 10.0
+
+
+class Publisher:
+    """Writes what the core gives, remembers the sequences, and marks the clock."""
+
+    def __init__(self, bus: Bus, ingest: Ingest, resumed: Resumed, stop: asyncio.Event, metrics: IngestMetrics) -> None:
+        self._bus = bus
+        self._ingest = ingest
+        self._stop = stop
+        self._metrics = metrics
+        self._trades_seq, self._candles_seq = resumed.trades_seq, resumed.candles_seq
+        self._trades_backlog, self._candles_backlog = resumed.trades_backlog, resumed.candles_backlog
+
+    async def store(self, events: Sequence[Event]) -> None:
+        """Store events in order. Returns when the server has them all."""
+        started_s = time.monotonic()
+        for event, stored in zip(events, await self._publish(events), strict=True):
+            if isinstance(event, TradesReceived):
+                self._trades_seq = max(self._trades_seq, stored.seq)
+                instrument = Instrument(event.exchange, event.symbol)
+                self._trades_backlog.add(instrument, max(event.ts_ms) // MINUTE_MS * MINUTE_MS, stored.seq)
+            elif isinstance(event, CandlesClosed):
+                self._candles_seq = max(self._candles_seq, stored.seq)
+                self._candles_backlog.add(Instrument(event.exchange, event.symbol), event.open_ms[-1], stored.seq)
+        self._metrics.publishing.observe(time.monotonic() - started_s)
+        self._metrics.published(events)
+
+    async def mark(self) -> None:
+        """Tell the consumers how far the market has come."""
+        progress = self._ingest.progress
+        trades_from, candles_from = self._needed()
+        mark = ClockAdvanced(
+            stage="market",
+            source=self._ingest.source_id,
+            time_ms=progress.time_ms,
+            trades_seq=self._trades_seq,
+            candles_seq=self._candles_seq,
+            cursor=progress.cursor,
+            trades_from_seq=trades_from,
+            candles_from_seq=candles_from,
+            ended=progress.ended,
+            totals=dict(progress.totals),
+        )
+        await self._publish([mark])
+        self._metrics.marks.inc()
+        self._metrics.clock.set(progress.time_ms / 1000)
+
+    async def wait_for_consumers(self, max_lag_marks: int) -> None:
+        """Wait while a consumer of marks has more than `max_lag_marks` before it."""
+        if not max_lag_marks or not await self._lagging(max_lag_marks):
+            return
+        self._metrics.lag_pauses.inc()
+        logged_s = time.monotonic()
+        while not await pause(self._stop, LAG_LOOK_S):
+            lagging = await self._lagging(max_lag_marks)
+            if not lagging:
+                return
+            if time.monotonic() - logged_s >= LAG_LOG_S:
+                logged_s = time.monotonic()
+                log.info("waiting for consumers of the clock", behind=lagging, max_lag_marks=max_lag_marks)
+
+    async def _lagging(self, max_lag_marks: int) -> dict[str, int]:
+        states = {durable.name: await self._bus.durable_state(durable) for durable in (SIGNAL_ENGINE, PAPER_TRADER)}
+        behind = {name: state.pending + state.ack_pending for name, state in states.items()}
+        return {name: marks for name, marks in behind.items() if marks > max_lag_marks}
+
+    async def _publish(self, events: Sequence[Event]) -> list[Stored]:
+        """Publish until it is done: the ids are derived, so a second try stores nothing twice."""
+        attempt = 0
+        while True:
+            try:
+                return await self._bus.publish(events)
+            except Unreachable as error:
+                attempt += 1
+                log.warning("cannot publish, trying again", error=str(error), events=len(events), attempt=attempt)
+                if await pause(self._stop, backoff_s(attempt)):
+                    raise
+
+    def _needed(self) -> tuple[int, int]:
+        """The first sequences of TRADES and CANDLES that open candles are made of."""
+        trades_from, candles_from = self._trades_seq + 1, self._candles_seq + 1
+        clock_ms = self._ingest.progress.clock_ms
+        for instrument, candles in self._ingest.builder.instruments.items():
+            open_ms, since_ms = candles.levels[0].open_ms, candles.since_ms(clock_ms)
+            if open_ms is not None:
+                trades_from = min(trades_from, self._trades_backlog.oldest(instrument, open_ms) or trades_from)
+            if since_ms is not None:
+                candles_from = min(candles_from, self._candles_backlog.oldest(instrument, since_ms) or candles_from)
+        return trades_from, candles_from

@@ -1,0 +1,173 @@
+"""Where a source goes on after a stop or a crash: everything is read back from the streams.
+
+The last mark of the source gives its cursor, clock and counts, and the sequences from which open candles can be made
+again. What was stored after that mark is not stored again: trades are counted per instrument (a source gives them in
+the same order every time), candles are recognised by instrument, timeframe and open time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from market_ingest.candles import MINUTE_MS, CandleBuilder
+from market_ingest.columns import CandleRows, Candles, Instrument, candles_of, join, trades_of
+from market_ingest.ingest import Key, Progress
+from market_ingest.marks import Backlog
+from tocsin_common.bus.protocol import Bus, Received
+from tocsin_common.events import CandlesClosed, ClockAdvanced, TradesReceived
+from tocsin_common.streams import CANDLES, CLOCK, TRADES, Stream
+from tocsin_common.subjects import candles as candles_subject
+from tocsin_common.subjects import clock as clock_subject
+from tocsin_trading.timeframes import TIMEFRAMES
+
+log = structlog.get_logger()
+
+MARKS_AT_A_TIME = 5_000
+LOOKUPS_AT_A_TIME = 64
+
+
+@dataclass(slots=True)
+class Resumed:
+    """What the streams say about a source. `unclosed`: its trades after the last mark, `recent`: those before it."""
+
+    progress: Progress = field(default_factory=Progress)
+    trades_seq: int = 0
+    candles_seq: int = 0
+    trades_backlog: Backlog = field(default_factory=Backlog)
+    candles_backlog: Backlog = field(default_factory=Backlog)
+    recent: list[TradesReceived] = field(default_factory=list)
+    unclosed: list[TradesReceived] = field(default_factory=list)
+
+
+async def last_mark(bus: Bus, source_id: str | None = None) -> ClockAdvanced | None:
+    """The newest market mark, of one source or of any."""
+    message = await bus.last(CLOCK, clock_subject("market"))
+    newest = _as_mark(message) if message else None
+    if newest is None or source_id in (None, newest.source):
+        return newest
+    state = await bus.stream_state(CLOCK)
+    reader = bus.reader(CLOCK, after=state.first_seq - 1)
+    found = None
+    for seq in range(state.first_seq + MARKS_AT_A_TIME, state.last_seq + MARKS_AT_A_TIME, MARKS_AT_A_TIME):
+        for message in await reader.through(min(seq, state.last_seq)):
+            mark = _as_mark(message)
+            if mark.stage == "market" and mark.source == source_id:
+                found = mark
+    await reader.close()
+    return found
+
+
+async def resume(bus: Bus, source_id: str, instruments: Sequence[Instrument], builder: CandleBuilder) -> Resumed:
+    """Find out how far a source has come and put the builder into the state of its last mark."""
+    newest = await last_mark(bus)
+    ours = await last_mark(bus, source_id)
+    before = ours or newest or _NOTHING
+    trades_state, candles_state = await bus.stream_state(TRADES), await bus.stream_state(CANDLES)
+    resumed = Resumed(trades_seq=trades_state.last_seq, candles_seq=candles_state.last_seq)
+    if ours:
+        known = resumed.progress.totals
+        resumed.progress = Progress(ours.cursor, ours.time_ms, ours.time_ms, ours.ended, {**known, **ours.totals})
+    if ours and ours.ended:
+        return resumed
+    if ours and ours.trades_from_seq < trades_state.first_seq and ours.trades_from_seq <= ours.trades_seq:
+        log.warning("trades of open candles have expired: these candles will be incomplete", source=source_id)
+    if before is not ours:
+        before = msgspec.structs.replace(
+            before, trades_from_seq=before.trades_seq + 1, candles_from_seq=before.candles_seq + 1
+        )
+    await _read_trades(bus, source_id, before, resumed)
+    window = await _read_candles(bus, before, resumed, frozenset(instruments))
+    await _settle(bus, before.candles_seq, instruments, window, builder)
+    for rows in window.values():
+        builder.of(rows.instrument).remember_candles(rows)
+    for batch in resumed.recent:
+        builder.of(Instrument(batch.exchange, batch.symbol)).remember_trades(trades_of(batch))
+    log.info("resuming", source=source_id, cursor=resumed.progress.cursor, stored_after_mark=len(resumed.unclosed))
+    return resumed
+
+
+async def _read_trades(bus: Bus, source_id: str, before: ClockAdvanced, resumed: Resumed) -> None:
+    for message in await _read(bus, TRADES, before.trades_from_seq - 1, resumed.trades_seq):
+        event = message.event()
+        if not isinstance(event, TradesReceived) or event.source != source_id:
+            continue
+        instrument = Instrument(event.exchange, event.symbol)
+        resumed.trades_backlog.add(instrument, max(event.ts_ms) // MINUTE_MS * MINUTE_MS, message.seq)
+        if message.seq <= before.trades_seq:
+            resumed.recent.append(event)
+        else:
+            resumed.unclosed.append(event)
+            stored = resumed.progress.stored_trades
+            stored[instrument] = stored.get(instrument, 0) + len(event.ts_ms)
+
+
+async def _read_candles(
+    bus: Bus, before: ClockAdvanced, resumed: Resumed, known: frozenset[Instrument]
+) -> dict[Key, CandleRows]:
+    """The candles that open longer candles are made of; those after the mark are noted as stored."""
+    parts: dict[Key, list[CandlesClosed]] = defaultdict(list)
+    for message in await _read(bus, CANDLES, before.candles_from_seq - 1, resumed.candles_seq):
+        event = message.event()
+        if not isinstance(event, CandlesClosed) or Instrument(event.exchange, event.symbol) not in known:
+            continue
+        instrument = Instrument(event.exchange, event.symbol)
+        resumed.candles_backlog.add(instrument, event.open_ms[-1], message.seq)
+        if message.seq <= before.candles_seq:
+            parts[instrument, event.timeframe].append(event)
+        else:
+            resumed.progress.stored_candles[instrument, event.timeframe] = event.open_ms[-1]
+    return {
+        (instrument, timeframe): CandleRows(instrument, timeframe, some[-1].origin, join([*map(candles_of, some)]))
+        for (instrument, timeframe), some in parts.items()
+    }
+
+
+async def _settle(
+    bus: Bus, candles_seq: int, instruments: Sequence[Instrument], window: dict[Key, CandleRows], builder: CandleBuilder
+) -> None:
+    """Tell every level of the builder how far its candles had closed at the mark."""
+    for (instrument, timeframe), rows in window.items():
+        builder.of(instrument).settle(timeframe, rows.candles)
+    if not candles_seq:
+        return
+    wanted = [(item, name) for item in instruments for name in TIMEFRAMES if (item, name) not in window]
+    for at in range(0, len(wanted), LOOKUPS_AT_A_TIME):
+        keys = wanted[at : at + LOOKUPS_AT_A_TIME]
+        found = await asyncio.gather(*(_newest_candle(bus, *key, candles_seq) for key in keys))
+        for (instrument, timeframe), candles in zip(keys, found, strict=True):
+            if candles is not None:
+                builder.of(instrument).settle(timeframe, candles)
+
+
+async def _newest_candle(bus: Bus, instrument: Instrument, timeframe: str, candles_seq: int) -> Candles | None:
+    subject = candles_subject(*instrument, timeframe).replace("market.candles.", "market.candles.*.", 1)
+    message = await bus.last(CANDLES, subject)
+    if message is None or message.seq > candles_seq:
+        return None
+    event = message.event()
+    return candles_of(event) if isinstance(event, CandlesClosed) else None
+
+
+async def _read(bus: Bus, stream: Stream, after: int, through: int) -> list[Received]:
+    if after >= through:
+        return []
+    reader = bus.reader(stream, after=after)
+    messages = await reader.through(through)
+    await reader.close()
+    return messages
+
+
+def _as_mark(message: Received) -> ClockAdvanced:
+    event = message.event()
+    if not isinstance(event, ClockAdvanced):
+        raise TypeError(f"sequence {message.seq} of CLOCK is a {type(event).__name__}")
+    return event
+
+
+_NOTHING = ClockAdvanced(stage="market", source="", time_ms=0, trades_seq=0, candles_seq=0)
