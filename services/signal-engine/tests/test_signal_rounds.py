@@ -66,7 +66,7 @@ class Service:
         self.bus, self.rng, self.mortal = bus, rng, mortal
         self.engine = Engine([build(name) for name in STRATEGIES], ["1m"])
         self.registry = CollectorRegistry()
-        self.rounds = Rounds(bus, self.engine, Metrics(self.registry), now_ms=lambda: now_ms)
+        self.rounds = Rounds(bus, self.engine, Metrics(self.registry), now_ms=lambda: now_ms, snapshot_messages=15)
         self.consumer = bus.consumer(SIGNAL_ENGINE)
 
     async def run(self) -> None:

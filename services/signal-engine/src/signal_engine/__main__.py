@@ -17,6 +17,7 @@ async def serve(service: Service[Settings]) -> None:
     rounds = Rounds(service.bus, engine, Metrics(service.registry))
     service.health.checks["warm_up"] = rounds.problem
     await rounds.resume()
+    service.stack.push_async_callback(rounds.close)
     await service.consume_in_order(SIGNAL_ENGINE, rounds.handle, batch=MARKS_PER_ROUND)
 
 

@@ -28,7 +28,7 @@ class Engine:
         self.timeframes = frozenset(timeframes)
         self.evaluation = Evaluation(strategies)
         self.tally: Counter[str] = Counter()
-        self._windows = Windows()
+        self.windows = Windows()
         self._early: list[SignalRaised] = []
 
     def add(self, events: Iterable[CandlesClosed], *, warm_up: bool = False) -> None:
@@ -53,19 +53,19 @@ class Engine:
             log.error("candles out of order within a message", subject=event.subject, first_ms=event.open_ms[0])
             return
         series = Series(event.exchange, event.symbol, event.timeframe)
-        if self._windows.pending and event.open_ms[0] <= self._windows.newest_ms(series):
+        if self.windows.pending and event.open_ms[0] <= self.windows.newest_ms(series):
             # What is pending came before these late candles on the stream, so it is evaluated without them.
             self._early += self._evaluate()
-        added = self._windows.add(event, pending=not warm_up)
+        added = self.windows.add(event, pending=not warm_up)
         self.tally["warmed" if warm_up else "evaluated"] += added.fresh
         self.tally["duplicate"] += added.duplicate
         self.tally["late"] += added.late
         self.tally["dropped"] += added.dropped
 
     def _evaluate(self) -> list[SignalRaised]:
-        frame = self._windows.frame()
+        frame = self.windows.frame()
         if frame is None:
             return []
-        signals = self.evaluation.signals(frame, self._windows.series)
-        self._windows.settle()
+        signals = self.evaluation.signals(frame, self.windows.series)
+        self.windows.settle()
         return signals

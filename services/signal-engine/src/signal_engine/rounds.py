@@ -7,6 +7,7 @@ lost and none is there twice, also when the server no longer remembers their ids
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
@@ -16,11 +17,13 @@ import structlog
 
 from signal_engine.engine import Engine
 from signal_engine.metrics import Metrics
+from signal_engine.snapshots import Snapshots
+from signal_engine.windows import Candles, Series
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus, Reader, Received
-from tocsin_common.errors import Malformed, Rejected
+from tocsin_common.errors import Malformed, Rejected, TocsinError
 from tocsin_common.events import CandlesClosed, ClockAdvanced, DeadLetter, Event
-from tocsin_common.streams import CANDLES, CLOCK, SIGNALS
+from tocsin_common.streams import CANDLES, CLOCK, SIGNALS, SNAPSHOTS
 from tocsin_common.subjects import clock
 
 log = structlog.get_logger()
@@ -30,6 +33,9 @@ SERVICE = "signal-engine"
 MARKS_PER_ROUND = 8
 """Marks fetched at a time. A replay's mark stands for up to 20,000 candles: a round stays at a few seconds, and
 whoever waits for its mark is not kept waiting long."""
+
+SNAPSHOT_MESSAGES = 20_000
+"""Messages of candles between two snapshots: about what a restart reads in a few seconds."""
 
 WARM_UP_STEP = 5_000
 """Messages read at a time while warming up."""
@@ -47,12 +53,25 @@ def wall_clock_ms() -> int:
 class Rounds:
     """Handles marks of market time for one engine. Call `resume` once before the first `handle`."""
 
-    def __init__(self, bus: Bus, engine: Engine, metrics: Metrics, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        snapshot_messages: int = SNAPSHOT_MESSAGES,
+    ) -> None:
         self._bus = bus
         self._engine = engine
         self._metrics = metrics
         self._now_ms = now_ms
+        self._snapshot_messages = snapshot_messages
         self._reader: Reader
+        self._snapshots: Snapshots
+        self._unsaved = 0
+        self._saving: asyncio.Task[None] | None = None
+        self._between_rounds = False
         self._last: ClockAdvanced | None = None
         self._signals_seq = 0
         self._outbox: list[Event] = []
@@ -72,17 +91,29 @@ class Rounds:
             self._last = cast("ClockAdvanced", found.event())
             self._signals_seq = self._last.signals_seq
         candles = await self._bus.stream_state(CANDLES)
-        position = max(candles.first_seq - 1, 0)
         through = min(self._last.candles_seq, candles.last_seq) if self._last else 0
+        self._snapshots = Snapshots(
+            self._bus.bucket(SNAPSHOTS), identity=candles.identity, timeframes=self._engine.timeframes
+        )
+        position = await self._restore(max(candles.first_seq - 1, 0), through)
         self._reader = self._bus.reader(CANDLES, after=position)
         while position < through:
             position = min(position + WARM_UP_STEP, through)
-            messages = await self._reader.through(position)
-            self._engine.add(self._decoded(messages), warm_up=True)
+            self._engine.add(self._decoded(await self._reader.through(position)), warm_up=True)
         self._outbox.clear()  # dead letters of that stretch were written when it was read first
         self._metrics.collect(self._engine)
-        self._resumed = True
+        self._resumed = self._between_rounds = True
         log.info("resumed", candles_seq=through, signals_seq=self._signals_seq, seconds=time.monotonic() - started)
+
+    async def _restore(self, oldest: int, through: int) -> int:
+        """Fill the windows from a snapshot that fits; returns the sequence after which candles are to be read."""
+        snapshot = await self._snapshots.load(at_most=through)
+        if snapshot is None:
+            return oldest
+        position, windows = snapshot
+        for series, candles in windows:
+            self._engine.windows.restore(series, candles)
+        return max(position, oldest)
 
     async def handle(self, batch: Sequence[Incoming]) -> Sequence[Event]:
         """One round over a batch of marks; returns the newest of them as a mark of stage `signals`.
@@ -101,13 +132,34 @@ class Rounds:
         Signals are stored mark by mark: so their order on the stream does not depend on batches either, and those
         of the marks handled so far always are the first ones, which is what `_stored_after` relies on.
         """
+        self._between_rounds = False
         for mark in marks:
-            self._engine.add(self._decoded(await self._reader.through(mark.candles_seq)))
+            messages = await self._reader.through(mark.candles_seq)
+            self._unsaved += len(messages)
+            self._engine.add(self._decoded(messages))
             self._outbox += self._engine.evaluate()
         self._metrics.collect(self._engine)
         if self._outbox:
             await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)
         self._last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._signals_seq)
+        self._between_rounds = True
+        if self._unsaved >= self._snapshot_messages and (self._saving is None or self._saving.done()):
+            # Beside the next rounds: what is exported does not change any more.
+            windows, self._unsaved = self._engine.windows.export(), 0
+            self._saving = asyncio.create_task(self._save(windows, self._last.candles_seq))
+
+    async def close(self) -> None:
+        """Save the windows as they are after the last mark, so that the next start need not read much."""
+        if self._saving:
+            await self._saving
+        if self._between_rounds and self._unsaved and self._last:
+            await self._save(self._engine.windows.export(), self._last.candles_seq)
+
+    async def _save(self, windows: Sequence[tuple[Series, Candles]], candles_seq: int) -> None:
+        try:
+            await self._snapshots.save(windows, candles_seq=candles_seq)
+        except TocsinError as error:
+            log.warning("snapshot not saved, the next one will do", error=str(error))
 
     async def _publish(self, *, live: bool) -> None:
         """Publish the outbox except what is stored already; afterwards `_signals_seq` covers all of it."""

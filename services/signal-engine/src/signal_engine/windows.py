@@ -48,6 +48,13 @@ class Series(NamedTuple):
         return TIMEFRAME_MS[self.timeframe]
 
 
+class Candles(NamedTuple):
+    """Rows of one series, oldest first: open times in ms, and values of shape (5, rows) in the order of PRICES."""
+
+    opens: Ints
+    values: Floats
+
+
 class Added(NamedTuple):
     """What became of the rows of one message; `late` ones joined the window, `dropped` ones were older than it."""
 
@@ -66,7 +73,7 @@ class Anchored(NamedTuple):
 
 
 class Window:
-    """The last candles of one series, oldest first: opens in ms, values of shape (5, rows) as PRICES, pending flags."""
+    """The last candles of one series, and which of them are pending. Arrays are replaced, never changed in place."""
 
     def __init__(self, series: Series) -> None:
         self.series = series
@@ -111,7 +118,8 @@ class Window:
 
     def anchored(self) -> Iterator[Anchored]:
         """Every block that holds pending candles, with its warm-up rows."""
-        for block_ms in np.unique(self.opens[self.pending] // self._block_ms) * self._block_ms:
+        for block in sorted(set((self.opens[self.pending] // self._block_ms).tolist())):
+            block_ms = block * self._block_ms
             bounds = (self._anchor_ms(block_ms), block_ms, block_ms + self._block_ms)
             lo, start, hi = (int(place) for place in np.searchsorted(self.opens, bounds))
             new = self.pending[lo:hi].copy()
@@ -120,7 +128,7 @@ class Window:
 
     def settle(self) -> None:
         """All pending candles have been evaluated."""
-        self.pending[:] = False
+        self.pending = np.zeros(len(self.opens), np.bool_)
         self.trim()
 
     def trim(self) -> None:
@@ -191,6 +199,15 @@ class Windows:
             window.settle()
         self._dirty.clear()
         self.pending = 0
+
+    def export(self) -> list[tuple[Series, Candles]]:
+        """Every window as it is now; cheap, because nothing is copied."""
+        return [(series, Candles(window.opens, window.values)) for series, (_, window) in self._windows.items()]
+
+    def restore(self, series: Series, candles: Candles) -> None:
+        """Begin a window with candles that an earlier run had in it."""
+        _, window = self._open(series)
+        window.add(candles.opens, candles.values, pending=False)
 
     def _open(self, series: Series) -> tuple[int, Window]:
         self._windows[series] = (len(self.series), Window(series))

@@ -21,7 +21,7 @@ Row = Mapping[str, float]
 """One fired candle: open, high, low, close, volume and every indicator of the strategy, by column name."""
 
 
-LOOK_BACK_CANDLES = 10
+LOOK_BACK_CANDLES = 5
 """How many candles before the fired one `recent`, `long` and `short` may look at."""
 
 

@@ -1,0 +1,108 @@
+"""A snapshot shortens a restart, and is never believed when it does not fit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import polars as pl
+import pytest
+from prometheus_client import CollectorRegistry
+
+from signal_engine.engine import Engine
+from signal_engine.history import signals_of
+from signal_engine.metrics import Metrics
+from signal_engine.rounds import Rounds
+from signal_engine.snapshots import PART_SERIES, Snapshots
+from signal_engine.strategies import STRATEGIES, build
+from signal_engine.windows import Candles, Series
+from tocsin_common.bus.consume import Incoming
+from tocsin_common.bus.memory import MemoryBus, MemoryKeyValue
+from tocsin_common.bus.protocol import Received
+from tocsin_common.errors import Unreachable
+from tocsin_common.events import CandlesClosed, ClockAdvanced, encode
+from tocsin_common.streams import CANDLES, SIGNALS
+
+Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
+
+WINDOWS = [
+    (Series("okx", f"COIN{n}/USDT", "1m"), Candles(np.arange(n + 1) * 60_000, np.full((5, n + 1), float(n))))
+    for n in range(PART_SERIES + 7)
+]
+
+
+class Failing(MemoryKeyValue):
+    """Refuses to write after a number of writes."""
+
+    writes_left = 1_000
+
+    async def put(self, key: str, value: bytes) -> int:
+        if self.writes_left == 0:
+            raise Unreachable("the server is away")
+        self.writes_left -= 1
+        return await super().put(key, value)
+
+
+def snapshots(bucket: MemoryKeyValue, *, identity: str = "one", timeframes: tuple[str, ...] = ("1m",)) -> Snapshots:
+    return Snapshots(bucket, identity=identity, timeframes=timeframes)
+
+
+async def test_what_was_saved_is_loaded() -> None:
+    bucket = MemoryKeyValue()
+    await snapshots(bucket).save(WINDOWS, candles_seq=42)
+    loaded = await snapshots(bucket).load(at_most=42)
+    assert loaded is not None
+    assert loaded[0] == 42
+    assert [series for series, _ in loaded[1]] == [series for series, _ in WINDOWS]
+    for (_, found), (_, saved) in zip(loaded[1], WINDOWS, strict=True):
+        assert np.array_equal(found.opens, saved.opens)
+        assert np.array_equal(found.values, saved.values)
+
+
+async def test_a_snapshot_that_was_interrupted_leaves_the_one_before_whole() -> None:
+    bucket = Failing()
+    keeper = snapshots(bucket)
+    await keeper.save(WINDOWS, candles_seq=1)
+    for writes in range(3):
+        bucket.writes_left = writes
+        with pytest.raises(Unreachable):
+            await keeper.save(WINDOWS[:-1], candles_seq=2)
+        loaded = await snapshots(bucket).load(at_most=9)
+        assert loaded is not None
+        assert (loaded[0], len(loaded[1])) == (1, len(WINDOWS))
+
+
+async def test_a_snapshot_that_does_not_fit_is_ignored() -> None:
+    bucket = MemoryKeyValue()
+    await snapshots(bucket).save(WINDOWS, candles_seq=42)
+    assert await snapshots(bucket).load(at_most=41) is None
+    assert await snapshots(bucket, identity="another stream").load(at_most=99) is None
+    assert await snapshots(bucket, timeframes=("1m", "5m")).load(at_most=99) is None
+    assert await snapshots(MemoryKeyValue()).load(at_most=99) is None
+    for key in await bucket.all():
+        await bucket.put(key, b"garbage")
+    assert await snapshots(bucket).load(at_most=99) is None
+
+
+async def test_a_restart_goes_on_from_the_snapshot_without_the_candles_before_it(
+    minutes: pl.DataFrame, chop: Chop
+) -> None:
+    bus, messages = MemoryBus(), list(chop(minutes, random.Random(3)))
+    half = len(messages) // 2
+    for part in (messages[:half], messages[half:]):
+        engine = Engine([build(name) for name in STRATEGIES], ["1m"])
+        rounds = Rounds(bus, engine, Metrics(CollectorRegistry()), snapshot_messages=10)
+        await rounds.resume()
+        for message in part:
+            (receipt,) = await bus.publish([message])
+            mark = ClockAdvanced(
+                stage="market", source="replay", time_ms=receipt.seq, trades_seq=0, candles_seq=receipt.seq
+            )
+            received = Received("CLOCK", "clock.market", receipt.seq, 0, "", b"")
+            await bus.publish(await rounds.handle([Incoming(mark, received)]))
+        await rounds.close()
+        bus.purge(CANDLES, before=half + 1)
+    stored = await bus.reader(SIGNALS, after=0).through((await bus.stream_state(SIGNALS)).last_seq)
+    expected = signals_of([build(name) for name in STRATEGIES], minutes)
+    assert sorted(message.data for message in stored) == sorted(encode(signal) for signal in expected)
