@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from tocsin.embedded import NatsServer, PostgresServer
 from tocsin_common.bus import provision
@@ -17,6 +18,9 @@ from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.config import NatsSection
+
+settings.register_profile("tocsin", deadline=None)  # a busy machine is no failing property
+settings.load_profile("tocsin")
 
 ROOT = Path(__file__).parent
 DATABASES = itertools.count(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tocsin.embedded.process import free_port
 from tocsin_common import logs
 from tocsin_common.bus import provision
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -136,6 +137,12 @@ class Given:
             queued_ms=1,
             deadline_ms=2,
         )
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of loopback that nobody uses at the moment, nor the one above it."""
+    return free_port()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tocsin_common.errors import ConfigError
 ENV_PREFIX = "TOCSIN__"
 ENV_CONFIG_FILE = "TOCSIN_CONFIG"
 MAX_CONFIG_BYTES = 1_000_000
+MAX_SHOWN_CHARS = 100
 
 
 class Section(BaseModel):
@@ -76,14 +77,13 @@ S = TypeVar("S", bound=CommonSettings)
 def load(kind: type[S], *, path: Path | None = None, environ: Mapping[str, str] | None = None) -> S:
     """Read, merge and check the configuration. Raises ConfigError with every problem found."""
     environ = os.environ if environ is None else environ
-    if path is None and ENV_CONFIG_FILE in environ:
+    if path is None and environ.get(ENV_CONFIG_FILE):
         path = Path(environ[ENV_CONFIG_FILE])
     tree = _read_yaml(path) if path else {}
-    source = str(path) if path else "the environment"
-    _merge_environment(tree, environ)
+    _merge_environment(kind, tree, environ)
     problems = [
-        f"{source}: unknown section {name!r}; the sections are {', '.join(sorted(SECTIONS))}."
-        for name in sorted(set(tree) - SECTIONS)
+        f"{name}: unknown section; the sections are {', '.join(sorted(SECTIONS))}."
+        for name in sorted(str(name) for name in tree if name not in SECTIONS)
     ]
     problems += _read_secret_files(kind, tree)
     try:
@@ -102,8 +102,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror}); give the path of a YAML file."]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}."]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not a text file in UTF-8."]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not valid YAML: {_yaml_problem(error)}."]) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -111,22 +113,53 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Write `TOCSIN__A__B=value` into tree["a"]["b"]; values are YAML, so lists and numbers work."""
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Place and problem, without the line itself: it may hold a secret."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return place + (getattr(error, "problem", None) or "unreadable")
+
+
+def _merge_environment(kind: type[BaseModel], tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Write `TOCSIN__A__B=value` into tree["a"]["b"]; lists and mappings are written as YAML."""
     for name, text in sorted(environ.items()):
         if not name.startswith(ENV_PREFIX):
             continue
-        *parents, leaf = name[len(ENV_PREFIX) :].lower().split("__")
+        location = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
         node = tree
-        for parent in parents:
+        for parent in location[:-1]:
             child = node.get(parent)
             if not isinstance(child, dict):
                 child = node[parent] = {}
             node = child
-        try:
-            node[leaf] = yaml.safe_load(text) if text else text
-        except yaml.YAMLError:
-            node[leaf] = text
+        node[location[-1]] = _value(_annotation(kind, location), text)
+
+
+def _value(annotation: Any, text: str) -> Any:
+    """The value of an environment variable: where text is wanted it is taken as it is, else read as YAML."""
+    if {str, SecretStr, Path} & {annotation, *get_args(annotation)}:
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _annotation(kind: type[BaseModel], location: tuple[int | str, ...]) -> Any:
+    """The type at a place of the settings, or None where there is no such key."""
+    annotation: Any = kind
+    for part in location:
+        model = _model(annotation)
+        if model is None or part not in model.model_fields:
+            return None
+        annotation = model.model_fields[str(part)].annotation
+    return annotation
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The settings model an annotation stands for, also as `Model | None`."""
+    candidates = (annotation, *get_args(annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _read_secret_files(kind: type[BaseModel], tree: dict[str, Any], where: str = "") -> list[str]:
@@ -134,7 +167,7 @@ def _read_secret_files(kind: type[BaseModel], tree: dict[str, Any], where: str =
     problems: list[str] = []
     for name, field in kind.model_fields.items():
         candidates = (field.annotation, *get_args(field.annotation))
-        nested = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        nested = _model(field.annotation)
         if nested and isinstance(tree.get(name), dict):
             problems += _read_secret_files(nested, tree[name], f"{where}{name}.")
         if SecretStr in candidates and f"{name}_file" in tree:
@@ -144,7 +177,8 @@ def _read_secret_files(kind: type[BaseModel], tree: dict[str, Any], where: str =
             try:
                 tree[name] = path.read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{where}{name}_file: {path} cannot be read ({error}).")
+                problem = getattr(error, "strerror", None) or "not a text file"
+                problems.append(f"{where}{name}_file: {path} cannot be read ({problem}).")
     return problems
 
 
@@ -153,30 +187,28 @@ def _sentence(kind: type[BaseModel], tree: dict[str, Any], details: Any) -> str:
     location = details["loc"]
     key = ".".join(str(part) for part in location)
     if details["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see the documented keys of this section."
-    expectation = details["msg"].removeprefix("Value error, ")
-    expectation = expectation[0].lower() + expectation[1:]
+        section = _model(_annotation(kind, location[:-1]))
+        known = f"the keys here are {', '.join(section.model_fields)}" if section else "see the documented keys"
+        return f"{key}: unknown key; {known}."
     if details["type"] == "missing":
         env = ENV_PREFIX + "__".join(str(part).upper() for part in location)
         return f"{key}: missing; set it in the file or as {env}."
+    expectation = details["msg"].removeprefix("Value error, ").rstrip(".")
+    expectation = expectation[:1].lower() + expectation[1:]
     value: Any = tree
     for part in location:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
             return f"{key}: {expectation}."
-    shown = "(hidden)" if _is_secret(kind, location) else repr(value)[:100]
+    if isinstance(value, dict | list):
+        return f"{key}: {expectation}."
+    shown = "(hidden)" if _is_secret(kind, location) else repr(value)[:MAX_SHOWN_CHARS]
     return f"{key}: {shown} is wrong: {expectation}."
 
 
 def _is_secret(kind: type[BaseModel], location: tuple[int | str, ...]) -> bool:
-    annotation: Any = kind
-    for part in location:
-        candidates = (annotation, *get_args(annotation))
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if model is None or part not in model.model_fields:
-            break
-        annotation = model.model_fields[str(part)].annotation
+    annotation = _annotation(kind, location)
     words = ("secret", "password", "token", "key", "url")
     return SecretStr in (annotation, *get_args(annotation)) or any(
         word in str(part).lower() for part in location for word in words

@@ -27,7 +27,7 @@ from tocsin_common.bus.consume import BatchHandler, Loop, MessageHandler, consum
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.config import CommonSettings, load
-from tocsin_common.errors import ConfigError, TocsinError
+from tocsin_common.errors import ConfigError, TocsinError, Unreachable
 from tocsin_common.metrics import BusMetrics
 from tocsin_common.streams import Durable
 
@@ -64,7 +64,8 @@ class Service(Generic[S]):
         Starts just after sequence `after` (where the service's own snapshot stands), or at the acknowledgement floor.
         """
         loop = self._loop(durable)
-        await loop.consumer.reset(after)
+        if after is not None:
+            await loop.consumer.reset(after)
         await consume_in_order(loop, handle, batch=batch)
 
     async def consume_queue(self, durable: Durable, handle: MessageHandler, *, workers: int = 16) -> None:
@@ -96,8 +97,8 @@ def main(name: str, kind: type[S], serve: Serve[S]) -> None:
     exit_code = 0
     try:
         uvloop.run(run(name, settings, serve))
-    except (TocsinError, BaseExceptionGroup) as error:
-        exit_code = EXIT_FAILED
+    except BaseException as error:
+        exit_code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
         _report(error)
     sys.stderr.flush()
     os._exit(exit_code)  # worker threads of libraries must not delay a finished stop
@@ -108,22 +109,34 @@ async def run(name: str, settings: S, serve: Serve[S]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await _run(name, settings, serve, stop)
+    except Unreachable:
+        if not stop.is_set():
+            raise
+    log.info("stopped")
+
+
+async def _run(name: str, settings: S, serve: Serve[S], stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     Gauge("tocsin_started_seconds", "Unix time of the start.", registry=registry).set(time.time())
     async with AsyncExitStack() as stack:
-        checks = health.Health(registry)
+        checks = health.Health(registry, {"nats": _connecting})
         runner, port = await health.serve(checks, settings.health.host, settings.health.port)
         stack.push_async_callback(runner.cleanup)
         bus = await JetStreamBus.connect(settings.nats, name=name, stop=stop)
         stack.push_async_callback(bus.close)
         checks.checks["nats"] = bus.problem
-        log.info("started", health_port=port)
+        log.info("started", health_port=port, nats=bus.connection.url)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_enforce_drain(stop))
             service = Service(name, settings, bus, registry, checks, stop, stack, tasks, BusMetrics(registry))
             await serve(service)
-            tasks.create_task(_enforce_drain(stop))
-        log.info("stopped")
+
+
+async def _connecting() -> str:
+    return "not connected to NATS yet"
 
 
 async def _enforce_drain(stop: asyncio.Event) -> None:

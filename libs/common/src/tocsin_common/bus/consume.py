@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 5
 """How often a message that hits a bug of ours is tried before its dead letter."""
 
 FETCH_WAIT_S = 2.0
-"""Short, so that a fetch that went deaf when the server died is over soon, and a stop is noticed."""
+"""Short, so that a fetch that went deaf when the server died is over soon."""
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 MAX_ERROR_CHARS = 2_000
@@ -88,12 +88,19 @@ async def consume_queue(loop: Loop, handle: MessageHandler, *, workers: int = 16
 
 
 async def _fetch(loop: Loop, limit: int) -> list[Received]:
+    """What there is to handle; none when told to stop, or while the server is away."""
+    fetching = asyncio.ensure_future(loop.consumer.fetch(limit, FETCH_WAIT_S))
+    stopping = asyncio.ensure_future(loop.stop.wait())
     try:
-        return await loop.consumer.fetch(limit, FETCH_WAIT_S)
+        await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await fetching if fetching.done() else []
     except Unreachable as error:
         log.warning("fetch failed", service=loop.service, error=str(error))
         await pause(loop.stop, BACKOFF_FIRST_S)
         return []
+    finally:
+        fetching.cancel()
+        stopping.cancel()
 
 
 async def _handle_in_order(loop: Loop, handle: BatchHandler, messages: Sequence[Received]) -> bool:

@@ -85,7 +85,10 @@ class JetStreamBus:
         """What keeps the bus from working, as a sentence, or None: the readiness check."""
         if not self.connection.connected.is_set():
             return f"not connected to NATS at {self.connection.url}"
-        missing = await missing_streams(self.connection)
+        try:
+            missing = await missing_streams(self.connection)
+        except Unreachable as error:
+            return str(error)
         if missing:
             return f"missing on the server: {', '.join(missing)}; run `tocsin streams apply`"
         return self._publisher.trouble

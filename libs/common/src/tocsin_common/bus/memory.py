@@ -197,6 +197,7 @@ class MemoryConsumer:
     async def fetch(self, limit: int, wait_s: float) -> list[Received]:
         if not self._positioned:
             await self.reset()
+        await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         while not (found := self._take(limit, loop.time())) and loop.time() < deadline:
@@ -205,7 +206,6 @@ class MemoryConsumer:
                 await asyncio.wait_for(self._log.changed.wait(), max(0.0, wake - loop.time()))
             except TimeoutError:
                 continue
-        await asyncio.sleep(0)
         return found
 
     def _take(self, limit: int, now: float) -> list[Received]:

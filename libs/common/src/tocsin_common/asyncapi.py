@@ -1,0 +1,121 @@
+"""The AsyncAPI document of everything on the bus, made from the event types and the stream declarations.
+
+python -m tocsin_common.asyncapi > asyncapi.yaml
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import yaml
+
+from tocsin_common import events
+from tocsin_common.events import EVENT_TYPES, Event
+from tocsin_common.streams import DAY_S, Stream, stream_of
+
+ADDRESSES: dict[type[Event], str] = {
+    events.TradesReceived: "market.trades.{exchange}.{symbol}",
+    events.CandlesClosed: "market.candles.{exchange}.{symbol}.{timeframe}",
+    events.FeedChanged: "market.feed.{exchange}",
+    events.ClockAdvanced: "clock.{stage}",
+    events.SignalRaised: "signals.{exchange}.{symbol}.{timeframe}.{strategy}",
+    events.OutcomeMeasured: "outcomes.{exchange}.{symbol}.{timeframe}.{strategy}",
+    events.PortfolioOpened: "paper.{portfolio}.opened",
+    events.OrderFilled: "paper.{portfolio}.fill",
+    events.SignalSkipped: "paper.{portfolio}.skip",
+    events.EquityMarked: "paper.{portfolio}.equity",
+    events.AlertRaised: "alerts.raised.{rule}",
+    events.AlertSuppressed: "alerts.suppressed.{rule}",
+    events.DeliveryChanged: "deliveries.{channel}.{delivery}",
+    events.SendDue: "send.{channel}",
+    events.DeadLetter: "dead.{service}.{original}",
+}
+"""The subject each event is published on; `subjects.py` builds them."""
+
+PARAMETERS = {
+    "exchange": "ccxt exchange id, as a subject token.",
+    "symbol": "Unified ccxt symbol as a subject token: BTC/USDT:USDT reads BTC-USDT_USDT.",
+    "timeframe": "1m, 5m, 15m, 1h, 4h or 1d.",
+    "strategy": "Name of the strategy, as a subject token.",
+    "stage": "market or signals.",
+    "portfolio": "Id of the portfolio, as a subject token.",
+    "rule": "Id of the alert rule, as a subject token.",
+    "channel": "console, telegram, email, discord or webhook.",
+    "delivery": "Id of the delivery.",
+    "service": "The service that gave the message up.",
+    "original": "The subject of the message that was given up.",
+}
+
+
+def document() -> dict[str, Any]:
+    """The AsyncAPI 3.0 document as plain data."""
+    _, schemas = msgspec.json.schema_components(EVENT_TYPES, ref_template="#/components/schemas/{name}")
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Tocsin events",
+            "version": version("tocsin-common"),
+            "description": "Every event is an immutable fact on a NATS JetStream stream. Its header Nats-Msg-Id is"
+            " derived from what caused it: storing it twice stores it once.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {kind.__name__: _channel(kind) for kind in EVENT_TYPES},
+        "operations": {
+            f"publish{kind.__name__}": {"action": "send", "channel": {"$ref": f"#/channels/{kind.__name__}"}}
+            for kind in EVENT_TYPES
+        },
+        "components": {"messages": {kind.__name__: _message(kind) for kind in EVENT_TYPES}, "schemas": schemas},
+    }
+
+
+def text() -> str:
+    """The document as YAML, as it is committed."""
+    body = yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
+    return f"# Made by `python -m tocsin_common.asyncapi`; do not edit.\n{body}"
+
+
+def _channel(kind: type[Event]) -> dict[str, Any]:
+    address = ADDRESSES[kind]
+    stream = stream_of(address)
+    names = re.findall(r"{(\w+)}", address)
+    return {
+        "address": address,
+        "description": _kept(stream),
+        "parameters": {name: {"description": PARAMETERS[name]} for name in names},
+        "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"}},
+    }
+
+
+def _kept(stream: Stream) -> str:
+    kept = "until it is acknowledged" if stream.work_queue else "for ever"
+    if stream.max_age_s:
+        kept = f"for {stream.max_age_s / DAY_S:g} days"
+    elif stream.max_per_subject > 0:
+        kept = f"for the newest {stream.max_per_subject} of each subject"
+    sentence = f"Stored on the stream {stream.name} {kept}."
+    if stream.transform:
+        sentence += " The stored subject has the instrument's partition before the exchange."
+    return sentence
+
+
+def _message(kind: type[Event]) -> dict[str, Any]:
+    return {
+        "name": kind.__struct_config__.tag,
+        "title": kind.__name__,
+        "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+        "headers": {
+            "type": "object",
+            "required": ["Nats-Msg-Id"],
+            "properties": {"Nats-Msg-Id": {"type": "string", "description": "The event's derived id."}},
+        },
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
