@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_DOWN, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -118,8 +118,7 @@ class SlowTrader:
             for i, row in enumerate(mine):
                 if row.tick < 4 * until_ms:
                     yield (row.tick, 1, " ".join(place), i, 0, "", lambda p=place, r=row: self._price(p, r))
-        hours = range(START_MS, until_ms, HOUR_MS)
-        for hour in hours:
+        for hour in range(first[1] // HOUR_MS * HOUR_MS, until_ms, HOUR_MS):
             yield (4 * hour + 3, 2, "", 0, 0, "", lambda hour=hour: self._hour(hour))
 
     def _tell(self, account: SlowAccount, *facts: Any) -> None:
@@ -221,7 +220,7 @@ class SlowTrader:
     def _enter(self, account: SlowAccount, life: SlowLife, row: Row) -> None:
         s, p = life.signal, account.portfolio
         sign = 1 if s.side == "long" else -1
-        price = Decimal(repr(row.last)) * (1 + sign * p.slippage_rate)
+        price = _worse(row.last, p.slippage_rate, sign)
         equity = self._worth(account, row.tick)
         reason = None
         if (s.exchange, s.symbol) in account.held:
@@ -249,7 +248,7 @@ class SlowTrader:
         self, account: SlowAccount, s: SignalRaised, amount: Decimal, row: Row, market: float, reason: str
     ) -> None:
         p, place = account.portfolio, (s.exchange, s.symbol)
-        price = Decimal(repr(market)) * (1 + p.slippage_rate * (1 if amount > 0 else -1))
+        price = _worse(market, p.slippage_rate, 1 if amount > 0 else -1)
         account.cash -= amount * price + abs(amount) * price * p.fee_rate
         if reason == "entry":
             account.held[place] = (s, amount)
@@ -285,6 +284,13 @@ class SlowTrader:
         for account in self.accounts.values():
             if account.held and account.fresh:
                 self._mark(account, hour, 4 * hour + 3)
+
+
+def _worse(market: float, rate: Decimal, sign: int) -> Decimal:
+    """A market price after slippage, to 12 digits, rounded against the trader (sign 1: a buyer)."""
+    exact = Decimal(repr(market)) * (1 + sign * rate)
+    step = Decimal(1).scaleb(exact.adjusted() - 11)
+    return exact.quantize(step, rounding=ROUND_CEILING if sign > 0 else ROUND_FLOOR)
 
 
 def _floor(amount: Decimal) -> Decimal:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tocsin_trading.money import ZERO, add, multiply, negate, quotient, to_amount, total
+from tocsin_trading.money import ZERO, add, multiply, negate, quotient, to_amount, to_fill_price, total
 
 
 @dataclass(slots=True)
@@ -58,8 +58,8 @@ class Ledger:
 
 
 def worsened(price: Decimal, rate: Decimal, *, buying: bool) -> Decimal:
-    """The market price moved against the trader by a slippage rate, exactly."""
-    return multiply(price, add(Decimal(1), rate if buying else negate(rate)))
+    """The price of a fill: the market price moved against the trader by a slippage rate."""
+    return to_fill_price(multiply(price, add(Decimal(1), rate if buying else negate(rate))), buying=buying)
 
 
 def affordable(budget: Decimal, price: Decimal) -> Decimal:
