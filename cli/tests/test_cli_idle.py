@@ -14,9 +14,7 @@ SOURCE = "replay:x"
 
 
 def mark(stage: str, *, ended: bool, cursor: int = 5) -> ClockAdvanced:
-    return ClockAdvanced(
-        stage=stage, source=SOURCE, time_ms=1, trades_seq=0, candles_seq=0, cursor=cursor, ended=ended
-    )
+    return ClockAdvanced(stage=stage, source=SOURCE, time_ms=1, trades_seq=0, candles_seq=0, cursor=cursor, ended=ended)
 
 
 DUE = SendDue(
@@ -48,7 +46,9 @@ async def test_it_waits_for_the_market_then_the_signals_then_every_consumer(memo
     await settle(memory_bus)
     assert "signal-engine" in (await look(memory_bus, SOURCE)).waiting_for
     await memory_bus.publish([mark("signals", ended=True), DUE])
-    assert (await look(memory_bus, SOURCE)).waiting_for == "paper-trader (1 messages), alerting-send-webhook (1 messages)"
+    assert (
+        await look(memory_bus, SOURCE)
+    ).waiting_for == "paper-trader (1 messages), alerting-send-webhook (1 messages)"
     await settle(memory_bus)
     assert (await look(memory_bus, SOURCE)).idle
 

@@ -22,13 +22,13 @@ PATIENCE_S = 10.0
 LISTENS = """
 import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print("ready", flush=True)
+open(READY, "w").close()
 while True: signal.pause()
 """
 DEAF = """
 import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("ready", flush=True)
+open(READY, "w").close()
 while True: signal.pause()
 """
 WRONG_CONFIG = "import sys; print('alerting.email.port: 0 is wrong', flush=True); sys.exit(2)"
@@ -56,7 +56,9 @@ async def supervised(folder: Path, *programs: str) -> AsyncIterator[tuple[Superv
     """A supervisor over modules with the given source code."""
     launches = []
     for number, source in enumerate(programs):
-        (folder / f"service_{number}.py").write_text(source)
+        os.mkfifo(folder / f"service-{number}.ready")
+        ready = repr(str(folder / f"service-{number}.ready"))
+        (folder / f"service_{number}.py").write_text(source.replace("READY", ready))
         launches.append(Launch(Service(f"service-{number}", f"service_{number}"), {"PYTHONPATH": str(folder)}, ""))
     changes = Changes()
     supervisor = Supervisor(launches, folder, changes)
@@ -67,10 +69,10 @@ async def supervised(folder: Path, *programs: str) -> AsyncIterator[tuple[Superv
         await supervisor.stop(bound_s=0.2)
 
 
-async def until_ready(child: Child, times: int = 1) -> None:
+async def until_ready(child: Child) -> None:
+    """Wait until the program has set its signal handlers: then it opens its pipe, writes and closes it."""
     async with asyncio.timeout(PATIENCE_S):
-        while not child.log.exists() or child.log.read_text().count("ready") < times:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(child.log.with_suffix(".ready").read_text)
 
 
 async def test_a_killed_service_is_started_again(tmp_path: Path) -> None:
@@ -110,7 +112,9 @@ async def test_a_service_that_refuses_its_configuration_is_not_started_again(tmp
     async with supervised(tmp_path, WRONG_CONFIG) as (supervisor, changes):
         child = supervisor.children[0]
         await changes.until(lambda: child.state == "failed")
-        with pytest.raises(TocsinError, match=r"service-0 does not run \(exit code 2\): alerting.email.port: 0 is wrong"):
+        with pytest.raises(
+            TocsinError, match=r"service-0 does not run \(exit code 2\): alerting.email.port: 0 is wrong"
+        ):
             supervisor.raise_if_hopeless()
 
 
@@ -139,6 +143,8 @@ def test_a_reused_process_id_is_not_the_process_we_started() -> None:
     assert not type(ours)(ours.pid, ours.started_s - 100).alive()
 
 
-@pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(1, "exit code 1"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")]
+)
 def test_exit_codes_are_told_in_words(code: int, words: str) -> None:
     assert describe_exit(code) == words

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -29,8 +30,16 @@ class UsageError(TocsinError):
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work; every error of ours ends it with one sentence and its exit code."""
-    try:
+    with told():
         return asyncio.run(work)
+    raise AssertionError("told() either lets the result through or raises")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of ours become sentences and an exit code."""
+    try:
+        yield
     except (TocsinError, ExceptionGroup) as error:
         fail(error)
 

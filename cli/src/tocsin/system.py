@@ -40,7 +40,6 @@ class System:
 @asynccontextmanager
 async def running_system(command: str, target: Target, say: Say) -> AsyncIterator[System]:
     """Hold the data directory and prepare everything on it; the caller starts the supervisor. `say` gets the steps."""
-    target.check()
     settings, seeds = target.load()
     async with AsyncExitStack() as stack:
         running = stack.enter_context(target.data_dir.hold(command))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -71,29 +72,25 @@ def _header(about: About, status: Status) -> RenderableType:
     mark = _clock(status.mark.time_ms) if status.mark else "waiting for the first trades"
     speed = f" at {status.market_speed:,.0f}x" if status.market_speed > 1.5 else ""
     uptime = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - status.started))
-    state = Text("all services ready", "bold green") if status.ready else Text("starting or recovering", "bold yellow")
-    if status.problem:
-        state = Text(status.problem, "bold red", overflow="ellipsis", no_wrap=True)
     grid = Table.grid(expand=True, padding=(0, 2))
-    grid.add_column(ratio=3, no_wrap=True)
-    grid.add_column(ratio=2, no_wrap=True)
-    grid.add_row(Text.assemble("Market time ", (mark, "bold"), speed), state)
-    grid.add_row(Text.assemble("API ", (f"{about.api_url}/docs", "bold cyan")), f"{about.source}, up {uptime}")
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_row(Text.assemble("Market time ", (mark, "bold"), speed), f"{about.source}, up {uptime}")
     grid.add_row(
-        Text(f"NATS {about.nats}  PostgreSQL {about.postgres}", "dim"), Text(f"data in {about.data_dir}", "dim")
+        Text.assemble("API ", (f"{about.api_url}/docs", "bold cyan")), Text(f"data in {about.data_dir}", "dim")
     )
+    grid.add_row(_problem(status), Text(f"{about.nats}  {about.postgres}", "dim"))
     return Panel(grid, title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right")
 
 
-def _parts(parts: Iterable[PartStatus]) -> Table:
-    table = _table("", "service", "state", ">cpu", ">memory", ">restarts")
+def _parts(parts: Sequence[PartStatus]) -> RenderableType:
+    table = _table("", "service", "~state", ">cpu", ">memory", ">restarts")
     for part in parts:
         style = STATE_STYLE.get(part.state, "red")
-        note = f" {part.note}" if part.note else ""
         table.add_row(
             Text("●", style),
             part.name,
-            Text(part.state + note, style, overflow="ellipsis", no_wrap=True),
+            Text(part.state, style),
             f"{part.cpu_percent:.0f}%",
             f"{part.memory_bytes / MIB:,.0f} MB",
             str(part.restarts or "-"),
@@ -101,8 +98,18 @@ def _parts(parts: Iterable[PartStatus]) -> Table:
     return table
 
 
+def _problem(status: Status) -> Text:
+    """The most important thing that is wrong, or that nothing is."""
+    ill = [part for part in status.parts if part.note]
+    if status.problem:
+        return Text(status.problem, "bold red")
+    if ill:
+        return Text(f"{ill[0].name}: {ill[0].note}", "bold red")
+    return Text("all services are ready", "bold green") if status.ready else Text("starting", "bold yellow")
+
+
 def _flow(status: Status) -> Table:
-    table = _table("stream", ">messages", ">per s", ">lag")
+    table = _table("~stream", ">messages", ">per s", ">lag")
     for stream in FLOW:
         lag = lag_of(status, [durable.name for durable in DURABLES if durable.stream is stream])
         table.add_row(
@@ -117,10 +124,10 @@ def _flow(status: Status) -> Table:
 def _signals(signals: Sequence[SignalRaised]) -> RenderableType:
     if not signals:
         return Text("No signal yet: strategies warm up on their first candles.", "dim")
-    table = _table("confirmed", "symbol", "tf", "strategy", "side", ">conf", ">entry", ">stop", ">target", "why")
+    table = _table("confirmed", "symbol", "tf", "strategy", "side", ">conf", ">entry", ">stop", ">target", "~why")
     for signal in signals:
         table.add_row(
-            _clock(signal.confirmed_ms),
+            _clock(signal.confirmed_ms)[5:16],
             signal.symbol,
             signal.timeframe,
             signal.strategy,
@@ -136,14 +143,14 @@ def _signals(signals: Sequence[SignalRaised]) -> RenderableType:
 
 def _alerts(status: Status, rows: int) -> RenderableType:
     counts = "  ".join(f"{state} {count:,}" for state, count in sorted(status.deliveries.items()))
-    table = _table("time", "alert")
+    table = _table("time", "~alert")
     for alert in list(status.alerts)[: rows + 1]:
         table.add_row(_clock(alert.ts_ms)[11:], Text(alert.title, overflow="ellipsis", no_wrap=True))
     return Group(table, Text(f"deliveries: {counts or 'none yet'}", "dim"))
 
 
 def _paper(status: Status, rows: int) -> RenderableType:
-    table = _table("time", "side", ">amount", "symbol", ">price", "reason", ">pnl")
+    table = _table("time", "side", ">amount", "symbol", ">price", "~reason", ">pnl")
     for fill in list(status.fills)[:rows]:
         table.add_row(*_fill(fill))
     results = "  ".join(f"{name} {count:,}" for name, count in sorted(status.results.items()))
@@ -159,7 +166,7 @@ def _fill(fill: OrderFilled) -> tuple[RenderableType, ...]:
         f"{fill.amount:.5g}",
         fill.symbol,
         _price(float(fill.price)),
-        fill.reason,
+        Text(fill.reason, overflow="ellipsis", no_wrap=True),
         Text(f"{pnl:+,.2f}", "green" if pnl > 0 else "red") if pnl else Text("-"),
     )
 
@@ -177,11 +184,15 @@ def _panel(title: str, content: RenderableType) -> Panel:
 
 
 def _table(*columns: str) -> Table:
-    """A table without lines; a column named `>x` is right-aligned."""
+    """A table without lines: a column named `>x` is right-aligned, `~x` takes the room that is left."""
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            column.lstrip(">~"),
+            justify="right" if column.startswith(">") else "left",
+            ratio=1 if column.startswith("~") else None,
+            no_wrap=not column.startswith("~"),
+        )
     return table
 
 
@@ -190,6 +201,6 @@ def _clock(ms: int) -> str:
 
 
 def _price(value: float) -> str:
-    """Six significant digits, without exponent."""
-    digits = max(0, 6 - len(str(int(abs(value)))) if abs(value) >= 1 else 8)
-    return f"{value:,.{digits}f}"
+    """Six significant digits, never an exponent."""
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, 5 - magnitude)}f}"

@@ -10,24 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin.audit.trades import Instrument
-from tocsin_common.events import CandlesClosed
+from tocsin_common.events import CandlesClosed, Origin
 
 Key = tuple[str, str, str]
 """Exchange, symbol, timeframe."""
+
+ORIGINS: tuple[Origin, ...] = ("trades", "exchange", "history")
+BUILT_HERE, HISTORY = ORIGINS.index("trades"), ORIGINS.index("history")
 
 FIELDS = ("open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True)
 class Candles:
-    """Candles of one instrument and timeframe, sorted by open time then revision. `trades` is -1 where unknown."""
+    """Candles of one instrument and timeframe, sorted by open time then revision.
+
+    `trades` is -1 where unknown; `origin` is a position in ORIGINS.
+    """
 
     open_ms: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     trades: npt.NDArray[np.int64]
     revision: npt.NDArray[np.int64]
     seq: npt.NDArray[np.int64]
-    ours: npt.NDArray[np.bool_]
+    origin: npt.NDArray[np.int64]
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Candles:
         return Candles(
@@ -36,7 +42,7 @@ class Candles:
             self.trades[mask],
             self.revision[mask],
             self.seq[mask],
-            self.ours[mask],
+            self.origin[mask],
         )
 
     def newest(self) -> Candles:
@@ -65,7 +71,7 @@ class CandleColumns:
     def minutes_built_here(self) -> Iterator[tuple[Instrument, Candles]]:
         """The first revisions of the 1m candles that were built from TRADES, per instrument."""
         for (exchange, symbol, timeframe), candles in self.by_key.items():
-            chosen = candles.where(candles.ours & (candles.revision == 0) & (candles.trades >= 0))
+            chosen = candles.where((candles.origin == BUILT_HERE) & (candles.revision == 0) & (candles.trades >= 0))
             if timeframe == "1m" and len(chosen.open_ms):
                 yield (exchange, symbol), chosen
 
@@ -91,5 +97,5 @@ def _columns(events: list[tuple[CandlesClosed, int]]) -> Candles:
         np.concatenate([np.asarray(column, np.int64) for column in trades])[order],
         revision[order],
         np.repeat([seq for _, seq in events], sizes)[order],
-        np.repeat([event.origin == "trades" for event, _ in events], sizes)[order],
+        np.repeat([ORIGINS.index(event.origin) for event, _ in events], sizes)[order],
     )

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tocsin.audit.candles import FIELDS, Candles
+from tocsin.audit.candles import BUILT_HERE, FIELDS, HISTORY, Candles
 from tocsin.audit.facts import Facts
 from tocsin.audit.trades import Column, Instrument
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
@@ -82,20 +82,21 @@ def long_candles_are_made_of_short_ones(facts: Facts) -> Iterator[str]:
 def _differences(parts: Candles, whole: Candles, length_ms: int) -> Iterator[tuple[int, str, float, float]]:
     """Open time, field, stored and aggregated value of every long candle that differs from its parts.
 
-    Flat parts (no trades) of a candle that traded do not count: they repeat a price from before. A long candle of
-    another origin than its parts (the exchange's own beside ours) has no reason to be equal, and is left out.
+    Flat parts (no trades) of a candle that traded do not count: they repeat a price from before. Left out are long
+    candles that nobody made from these parts: those of another origin, and history that begins later in the parts.
     """
     opens = parts.open_ms // length_ms * length_ms
     parts = parts.where((parts.trades != 0) | ~np.isin(opens, opens[parts.trades != 0]))
     opens, starts = np.unique(parts.open_ms // length_ms * length_ms, return_index=True)
     if not len(opens):
         return
-    made, origin = _aggregate(parts, starts), parts.ours[starts]
+    made, origin = _aggregate(parts, starts), parts.origin[starts]
+    made_later = (origin == HISTORY) & (opens < parts.open_ms[0])
     _, ours, theirs = np.intersect1d(opens, whole.open_ms, return_indices=True)
     expected, given = made[ours], whole.values[theirs]
     same = expected == given
     same[:, 4] |= np.isclose(expected[:, 4], given[:, 4], rtol=VOLUME_TOLERANCE, atol=0.0)
-    same |= (origin[ours] != whole.ours[theirs])[:, np.newaxis]
+    same |= ((origin[ours] != whole.origin[theirs]) | made_later[ours])[:, np.newaxis]
     for row, column in np.argwhere(~same):
         yield int(whole.open_ms[theirs[row]]), FIELDS[column], float(given[row, column]), float(expected[row, column])
 
@@ -112,8 +113,10 @@ def _open_trades(facts: Facts, instrument: Instrument, trades_seq: int, candles_
     """How many trades are of minutes after the instrument's last closed one."""
     minutes, counts = facts.trades.per_minute(instrument, trades_seq)
     candles = facts.candles.by_key.get((*instrument, "1m"))
-    closed = candles.where(candles.ours & (candles.seq <= candles_seq)).open_ms if candles else minutes[:0]
-    return int(counts[minutes > closed.max()].sum()) if len(closed) else int(counts.sum())
+    if candles is None:
+        return int(counts.sum())
+    closed = candles.open_ms[(candles.origin == BUILT_HERE) & (candles.seq <= candles_seq)]
+    return int(counts[minutes > closed.max(initial=-1)].sum())
 
 
 def _look_up(keys: Column, values: Column, wanted: Column) -> Column:

@@ -83,6 +83,7 @@ async def _replay(
     checked = await asyncio.to_thread(check_files, files)
     chosen = market.overrides(market.SourceKind.REPLAY, files, speed=speed)
     where = target(*options, chosen)
+    where.check()
     async with running_system("replay", where, say) as system:
         await market.refuse_another_market(system.bus, "replay", checked)
         before = {stream: (await system.bus.stream_state(stream)).last_seq for stream in (TRADES, CANDLES)}

@@ -13,7 +13,7 @@ from rich.live import Live
 from api_gateway import postgres
 from market_ingest.sources.replay import check_files
 from tocsin import market
-from tocsin.console import err, out, run, say
+from tocsin.console import err, out, run, say, told
 from tocsin.interrupt import until_interrupted
 from tocsin.options import (
     DEFAULT_DATA_DIR,
@@ -71,13 +71,15 @@ def up(
     the API answers at the address shown. Ctrl-C stops every process within ten seconds. Services log to the folder
     `logs` of the data directory.
     """
-    chosen = market.overrides(source, files or [], speed=speed, seed=seed, exchange=exchange, symbols=symbols)
+    with told():
+        chosen = market.overrides(source, files or [], speed=speed, seed=seed, exchange=exchange, symbols=symbols)
     where = target(data_dir, config, nats, postgres_url, chosen)
     run(until_interrupted(_up(where)))
     err.print(f"Stopped. The data is kept in {data_dir}: the next start goes on from there.")
 
 
 async def _up(where: Target) -> None:
+    where.check()
     source = market.configured(where.environment)
     files = await asyncio.to_thread(check_files, source.files) if source.kind == "replay" else None
     async with running_system("up", where, say) as system:
