@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import ssl
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -28,7 +28,15 @@ MAIL_BYTES_MAX = 10 * 1024 * 1024
 
 
 class _Closable(SMTP):
-    """One connection; `peer` lets the handler cut it."""
+    """One connection that can be cut; `gone` is set once it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gone = asyncio.Event()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(error)
 
     def cut(self) -> None:
         if self.transport is not None:
@@ -47,6 +55,12 @@ class SmtpServer(Recorder):
     port: int = 0
     host: str = "127.0.0.1"
     _server: asyncio.Server | None = None
+    _connections: list[_Closable] = field(default_factory=list)
+
+    @property
+    def connections(self) -> int:
+        """How many connections were ever made."""
+        return len(self._connections)
 
     async def __aenter__(self) -> Self:
         implicit = self.tls if self.implicit_tls else None
@@ -54,7 +68,6 @@ class SmtpServer(Recorder):
             self._connection, self.host, self.port, ssl=implicit
         )
         self.port = self._server.sockets[0].getsockname()[1]
-        self._connections: list[_Closable] = []
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,6 +77,14 @@ class SmtpServer(Recorder):
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+
+    async def drop_connections(self) -> None:
+        """Cut every connection, as a server does that is tired of waiting, and let the other side notice."""
+        for connection in self._connections:
+            connection.cut()
+        await asyncio.gather(*(connection.gone.wait() for connection in self._connections))
+        for _ in range(5):
+            await asyncio.sleep(0)  # the other side is on this loop
 
     def _connection(self) -> SMTP:
         handler = _Handler(self)

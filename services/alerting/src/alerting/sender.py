@@ -82,12 +82,23 @@ class Sender:
         self._now_ms = clock_ms
         self._paused_until_ms: dict[str, int] = {}
         self._limits: set[asyncio.Timeout] = set()
+        self._in_hand: set[str] = set()
 
     async def handle(self, incoming: Incoming) -> Sequence[Event]:
         """Bring one delivery one step further. Raises Retryable when it is to be looked at again later."""
         due = incoming.event
         if not isinstance(due, SendDue) or due.channel != self._name:
             raise Rejected("unexpected_type", f"not work for the channel {self._name}")
+        if due.delivery_id in self._in_hand:
+            raise Retryable("under_way", retry_after_s=LOOK_AGAIN_S)
+        self._in_hand.add(due.delivery_id)
+        try:
+            await self._step(due)
+        finally:
+            self._in_hand.discard(due.delivery_id)
+        return []
+
+    async def _step(self, due: SendDue) -> None:
         last, seq = await self._ledger(due)
         destination = self._destination(due)
         repeatable = self._repeatable(destination)
@@ -95,7 +106,7 @@ class Sender:
         work = Work(due, seq, last.attempt if last else 0)
         match step:
             case Done():
-                return []
+                return
             case Wait(delay_s):
                 raise Retryable("under_way", retry_after_s=delay_s)
             case Close(state, reason):
@@ -107,7 +118,6 @@ class Sender:
                     await self._close(work, "failed", Undelivered.DESTINATION_GONE)
                 else:
                     await self._attempt(work, number, self._channel, destination)
-        return []
 
     async def hurry_after(self, stop: asyncio.Event) -> None:
         """Once `stop` is set, requests under way have STOP_S left: their outcome must be recorded before we leave."""
@@ -206,7 +216,11 @@ class Sender:
     async def _record(
         self, work: Work, state: DeliveryState, attempt: int, *, reason: str = "", reference: str = ""
     ) -> Work:
-        """Append to the ledger where we left it. Raises Retryable when somebody else was there in the meantime."""
+        """Append to the ledger where we left it. Raises Retryable when somebody else was there in the meantime.
+
+        A receipt that says "stored before" may answer our own repeated request: then the entry is ours to the last
+        millisecond.
+        """
         change = DeliveryChanged(
             delivery_id=work.due.delivery_id,
             alert_id=work.due.alert_id,
@@ -222,7 +236,7 @@ class Sender:
             stored = await self._bus.append(change, expected_last=work.seq)
         except Conflict:
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S) from None
-        if stored.duplicate and state == "attempting":
+        if stored.duplicate and await self._ledger(work.due) != (change, stored.seq):
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S)
         return Work(work.due, stored.seq, attempt)
 

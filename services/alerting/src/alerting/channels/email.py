@@ -145,7 +145,7 @@ def meaning(error: Exception, *, sending: bool) -> TocsinError:
             return Rejected(Undelivered.REFUSED, f"SMTP {code}")
         case aiosmtplib.SMTPResponseException(code=code):
             return Retryable(Undelivered.SERVER_ERROR, f"SMTP {code}")
-        case aiosmtplib.SMTPNotSupported():
+        case aiosmtplib.SMTPException() if type(error) is aiosmtplib.SMTPException and not sending:
             return Rejected(Undelivered.TLS_UNAVAILABLE, "the server offers no STARTTLS or no login")
         case aiosmtplib.SMTPTimeoutError() | TimeoutError() if sending:
             return Ambiguous(Undelivered.TIMEOUT, "no answer in time")

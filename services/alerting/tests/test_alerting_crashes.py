@@ -1,0 +1,370 @@
+"""Alerting is killed at any point, again and again, and nobody is told twice or forgotten.
+
+A seeded simulation in virtual time: the whole service on a bus in memory, receivers that fail in every way, and an
+abort before or after a randomly chosen step (a store, a request, an acknowledgement). What was acknowledged survives,
+nothing else; then the service starts again. A failing seed reproduces: `pytest -k 'crashes and 17'`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerting.channels import Ambiguous, Message
+from alerting.directory import Directory
+from alerting.intake import Intake
+from alerting.metrics import Metrics
+from alerting.pipeline import Pipeline
+from alerting.reasons import Undelivered
+from alerting.sender import Sender
+from tocsin_common.bus import consume
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.bus.protocol import Received, Stored
+from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
+from tocsin_common.errors import Rejected, Retryable
+from tocsin_common.events import (
+    TERMINAL_STATES,
+    AlertRaised,
+    AlertSuppressed,
+    ChannelName,
+    DeliveryChanged,
+    Event,
+    SignalRaised,
+    TradesReceived,
+)
+from tocsin_common.metrics import BusMetrics
+from tocsin_common.streams import (
+    ALERT_RULES,
+    ALERTING_SEND,
+    ALERTING_SIGNALS,
+    ALERTING_TRADES,
+    ALERTS,
+    DELIVERIES,
+    SEND,
+    SUBSCRIBERS,
+    Durable,
+    Stream,
+)
+
+SEEDS = range(60)
+LONGEST_S = 20_000.0
+STARTED_MS = time.time_ns() // 1_000_000
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Whenever everybody waits, time jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        selector = selectors.DefaultSelector()
+        select = selector.select
+
+        def jump(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            events = select(0)
+            if not events:
+                assert timeout is not None, "everybody waits for nothing"
+                self.now_s += timeout
+            return events
+
+        selector.select = jump  # type: ignore[method-assign]
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now_s
+
+
+class Killer:
+    """Kills at the `left`-th step from now: from then on, no step of this life ever ends."""
+
+    def __init__(self, left: int | None) -> None:
+        self._left = left
+        self.killed = asyncio.Event()
+
+    async def step(self) -> None:
+        """Before or after something that outlives us."""
+        if self._left is not None and not self.killed.is_set():
+            self._left -= 1
+            if self._left <= 0:
+                self.killed.set()
+        if self.killed.is_set():
+            await asyncio.Future()
+        await asyncio.sleep(0)
+
+
+class MortalBus:
+    """The bus as one life of the service sees it: every store is a step on its own, before and after it."""
+
+    def __init__(self, bus: MemoryBus, killer: Killer) -> None:
+        self._bus, self._killer = bus, killer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def publish(self, events: Sequence[Event]) -> list[Stored]:
+        stored = []
+        for event in events:
+            await self._killer.step()
+            stored += await self._bus.publish([event])
+        await self._killer.step()
+        return stored
+
+    async def append(self, event: Event, *, expected_last: int) -> Stored:
+        await self._killer.step()
+        stored = await self._bus.append(event, expected_last=expected_last)
+        await self._killer.step()
+        return stored
+
+    def consumer(self, durable: Durable) -> Any:
+        return MortalConsumer(self._bus.consumer(durable), self._killer)
+
+
+class MortalConsumer:
+    def __init__(self, consumer: Any, killer: Killer) -> None:
+        self._consumer, self._killer = consumer, killer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    async def ack(self, messages: Sequence[Received]) -> None:
+        await self._killer.step()
+        await self._consumer.ack(messages)
+        await self._killer.step()
+
+    async def nak(self, message: Received, delay_s: float) -> None:
+        await self._killer.step()
+        await self._consumer.nak(message, delay_s)
+        await self._killer.step()
+
+
+class Receivers:
+    """Everybody who is told, on every channel, for the whole simulation."""
+
+    def __init__(self, random: Random, fault_rate: float) -> None:
+        self._random, self._fault_rate = random, fault_rate
+        self.accepted: Counter[str] = Counter()
+
+    async def take(self, message: Message, killer: Killer) -> str:
+        await killer.step()
+        fault = self._random.random() < self._fault_rate
+        kind = self._random.randrange(5) if fault else 5
+        if kind == 0:
+            raise Retryable(Undelivered.RATE_LIMITED, retry_after_s=self._random.choice([None, 0.2, 20.0]))
+        if kind == 1:
+            raise Retryable(Undelivered.SERVER_ERROR)
+        if kind == 2:
+            raise Ambiguous(Undelivered.CONNECTION_LOST)
+        if kind == 3 and self._random.random() < 0.3:
+            raise Rejected(Undelivered.REFUSED)
+        self.accepted[message.delivery_id] += 1
+        if kind == 4:
+            raise Ambiguous(Undelivered.TIMEOUT)
+        await killer.step()
+        return f"ref-{message.delivery_id}"
+
+
+class SimulatedChannel:
+    def __init__(self, receivers: Receivers, killer: Killer, *, dedupes: bool) -> None:
+        self._receivers, self._killer, self.dedupes = receivers, killer, dedupes
+
+    async def send(self, message: Message, destination: Destination) -> str:
+        return await self._receivers.take(message, self._killer)
+
+    async def close(self) -> None: ...
+
+
+CHANNELS: dict[ChannelName, bool] = {"telegram": False, "discord": False, "webhook": True}
+"""What the simulated subscribers use, and whether it recognises a second copy; e-mail is not configured."""
+
+
+def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
+    rules: list[SignalRule | PriceRule] = [
+        SignalRule(rule_id="all", name="all", subscribers=["ada", "bob", "nobody"]),
+        PriceRule(rule_id="price", name="price", subscribers=["ada"], exchange="x", symbol="A/B", level=100.0),
+    ]
+    ada = Subscriber(
+        subscriber_id="ada",
+        name="Ada",
+        destinations=[
+            Destination(channel="telegram", address="1", on_unknown="hold"),
+            Destination(channel="webhook", address="https://ada.example/1"),
+            Destination(channel="webhook", address="https://ada.example/2"),
+        ],
+    )
+    bob = Subscriber(
+        subscriber_id="bob",
+        name="Bob",
+        destinations=[
+            Destination(channel="discord", address="https://bob.example", on_unknown="resend"),
+            Destination(channel="email", address="bob@example.org"),
+        ],
+    )
+    return rules, [ada, bob]
+
+
+def signal(number: int) -> SignalRaised:
+    return SignalRaised(
+        strategy="s",
+        strategy_version="1",
+        params_hash="p",
+        exchange="x",
+        symbol="A/B",
+        timeframe="1m",
+        candle_open_ms=number * 60_000,
+        confirmed_ms=(number + 1) * 60_000,
+        side="long",
+        confidence=50,
+        entry=100.0,
+        stop=90.0,
+        targets=[110.0],
+        expires_ms=(number + 10) * 60_000,
+        reasons=[],
+    )
+
+
+def trade(number: int, price: float) -> TradesReceived:
+    return TradesReceived(
+        exchange="x",
+        symbol="A/B",
+        source="s",
+        cursor=number,
+        received_ms=0,
+        ts_ms=[number],
+        price=[price],
+        amount=[1.0],
+        side="b",
+        trade_id=[str(number)],
+    )
+
+
+async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Killer) -> None:
+    """One life of the service: until everything is done, or until it is killed."""
+    others = asyncio.all_tasks()
+    stop, mortal, registry = asyncio.Event(), MortalBus(bus, killer), CollectorRegistry()
+    metrics, loop_metrics = Metrics(registry), BusMetrics(registry)
+    directory = Directory(mortal, metrics)  # type: ignore[arg-type]  # delegates what it does not count
+    await directory.load()
+    pipeline = Pipeline(directory.subscribers, ttl_ms=3_600_000)
+    loop = asyncio.get_running_loop()
+    work: list[Awaitable[None]] = []
+    for durable in (ALERTING_SIGNALS, ALERTING_TRADES):
+        intake = Intake(mortal, durable, directory.rules, pipeline, metrics)  # type: ignore[arg-type]
+        consumer = mortal.consumer(durable)
+        await consumer.reset(await intake.start())
+        looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
+        work.append(consume.consume_in_order(looping, intake.handle, batch=random.choice([1, 3, 500])))
+    for name, durable in ALERTING_SEND.items():
+        channel = SimulatedChannel(receivers, killer, dedupes=CHANNELS[name]) if name in CHANNELS else None
+        sender = Sender(
+            mortal,  # type: ignore[arg-type]
+            name,
+            channel,
+            directory,
+            metrics,
+            ttl_s=3600,
+            max_attempts=6,
+            random=random,
+            clock_ms=lambda: STARTED_MS + int(loop.time() * 1000),
+        )
+        consumer = mortal.consumer(durable)
+        looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
+        work.append(consume.consume_queue(looping, sender.handle, workers=4))
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in (*work, killer.killed.wait(), until_idle(bus))]
+    await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    while left := asyncio.all_tasks() - others:  # again and again: `wait_for` can swallow a cancellation
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1.0)
+
+
+async def until_idle(bus: MemoryBus) -> None:
+    """Every input acknowledged, no delivery waiting."""
+    while True:
+        states = [await bus.durable_state(durable) for durable in (ALERTING_SIGNALS, ALERTING_TRADES)]
+        waiting = (await bus.stream_state(SEND)).messages
+        if not waiting and not any(state.pending or state.ack_pending for state in states):
+            return
+        await asyncio.sleep(5.0)
+
+
+async def stored(bus: MemoryBus, stream: Stream) -> list[Any]:
+    state = await bus.stream_state(stream)
+    return [message.event() for message in await bus.reader(stream, after=0).through(state.last_seq)]
+
+
+async def simulate(seed: int) -> None:
+    random = Random(seed)
+    bus = MemoryBus()
+    rules, subscribers = documents()
+    for rule in rules:
+        await bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
+    for subscriber in subscribers:
+        await bus.bucket(SUBSCRIBERS).put(subscriber.subscriber_id, encode(subscriber))
+    signals = random.randrange(1, 8)
+    prices = [random.choice([99.0, 101.0]) for _ in range(random.randrange(2, 10))]
+    await bus.publish([signal(number) for number in range(signals)])
+    await bus.publish([trade(number, price) for number, price in enumerate(prices)])
+    crossings = sum(before != after for before, after in pairwise(prices))
+    receivers = Receivers(random, fault_rate=random.choice([0.0, 0.2, 0.6]))
+    deaths = random.randrange(0, 6)
+    for number in range(deaths + 1):
+        left = random.randrange(1, 60) if number < deaths else None
+        await life(bus, receivers, random, Killer(left))
+        if random.random() < 0.5:
+            forget_ids(bus)
+        for durable in ALERTING_SEND.values():
+            await asyncio.sleep(random.choice([0.0, 40.0]))
+            await bus.consumer(durable).reset()
+    await check(bus, receivers, alerts=signals + crossings, deliveries=signals * 5 + crossings * 3)
+
+
+async def check(bus: MemoryBus, receivers: Receivers, *, alerts: int, deliveries: int) -> None:
+    """The ledger is complete and unambiguous, and agrees with what the receivers got."""
+    raised = [event for event in await stored(bus, ALERTS) if isinstance(event, AlertRaised)]
+    suppressed = [event for event in await stored(bus, ALERTS) if isinstance(event, AlertSuppressed)]
+    assert len({alert.alert_id for alert in raised}) == len(raised) == alerts
+    assert Counter(event.reason for event in suppressed) == {
+        "unknown_subscriber": sum(a.kind == "signal" for a in raised)
+    }
+    ledger: dict[str, list[DeliveryChanged]] = {}
+    for change in await stored(bus, DELIVERIES):
+        ledger.setdefault(change.delivery_id, []).append(change)
+    assert len(ledger) == deliveries
+    assert set(receivers.accepted) <= set(ledger)
+    for delivery_id, changes in ledger.items():
+        states = [change.state for change in changes]
+        assert states[0] == "queued"
+        assert states.count("queued") == 1
+        assert [state in TERMINAL_STATES for state in states] == [False] * (len(states) - 1) + [True]
+        assert states.count("attempting") == max(change.attempt for change in changes)
+        accepted, last = receivers.accepted[delivery_id], changes[-1]
+        if last.state == "sent":
+            assert accepted >= 1
+        if last.channel == "telegram":  # its subscriber would rather miss one than get it twice
+            assert accepted <= 1
+            assert accepted == 0 or last.state in ("sent", "unknown")
+        if last.channel == "email":
+            assert (last.state, last.reason) == ("failed", "channel_not_configured")
+        if last.channel == "discord" and last.state == "failed":
+            assert last.reason in ("refused", "server_error", "connection_lost", "timeout")
+
+
+def forget_ids(bus: MemoryBus) -> None:
+    """The server's duplicate window is over."""
+    for log in bus._logs.values():
+        log.ids.clear()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_crashes_at_any_point_lose_nothing_and_repeat_nothing(seed: int) -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(asyncio.wait_for(simulate(seed), LONGEST_S))

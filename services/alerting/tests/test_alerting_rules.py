@@ -1,0 +1,93 @@
+"""Which rules want which signals."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerting.rules import Rules
+from tocsin_common.documents import PriceRule, SignalRule
+from tocsin_common.events import SignalRaised
+
+
+def raised(**given: object) -> SignalRaised:
+    fields = {
+        "strategy": "ema_cross",
+        "strategy_version": "1",
+        "params_hash": "p",
+        "exchange": "binance",
+        "symbol": "BTC/USDT",
+        "timeframe": "1h",
+        "candle_open_ms": 1_723_161_600_000,
+        "confirmed_ms": 1_723_165_200_000,
+        "side": "long",
+        "confidence": 70,
+        "entry": 100.0,
+        "stop": 95.0,
+        "targets": [105.0, 110.0],
+        "expires_ms": 1_723_200_000_000,
+        "reasons": ["close above the trend"],
+    }
+    return SignalRaised(**{**fields, **given})  # type: ignore[arg-type]  # test data by name
+
+
+def rule(rule_id: str = "r", **given: object) -> SignalRule:
+    return SignalRule(rule_id=rule_id, name=rule_id, subscribers=["ada"], **given)  # type: ignore[arg-type]
+
+
+def matched(rules: Rules, signal: SignalRaised) -> list[str]:
+    return [found.rule_id for found in rules.for_signal(signal)]
+
+
+def test_a_rule_without_conditions_wants_every_signal() -> None:
+    rules = Rules()
+    rules.put(rule())
+    assert matched(rules, raised()) == ["r"]
+    assert matched(rules, raised(symbol="ETH/BTC", side="short", exchange="kraken")) == ["r"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "other"),
+    [
+        ({"exchanges": ["binance", "okx"]}, {"exchange": "kraken"}),
+        ({"symbols": ["BTC/USDT"]}, {"symbol": "BTC/USDT:USDT"}),
+        ({"strategies": ["ema_cross"]}, {"strategy": "donchian"}),
+        ({"timeframes": ["1h"]}, {"timeframe": "4h"}),
+        ({"sides": ["long"]}, {"side": "short"}),
+        ({"min_confidence": 70}, {"confidence": 69}),
+    ],
+)
+def test_every_condition_must_hold(condition: dict[str, object], other: dict[str, object]) -> None:
+    rules = Rules()
+    rules.put(rule(**condition))
+    assert matched(rules, raised()) == ["r"]
+    assert matched(rules, raised(**other)) == []
+
+
+def test_a_disabled_rule_wants_nothing() -> None:
+    rules = Rules()
+    rules.put(rule(enabled=False))
+    assert matched(rules, raised()) == []
+
+
+def test_a_changed_rule_is_asked_anew() -> None:
+    rules = Rules()
+    rules.put(rule(timeframes=["1h"]))
+    assert matched(rules, raised()) == ["r"]
+    rules.put(rule(timeframes=["4h"]))
+    assert matched(rules, raised()) == []
+    rules.put(rule("second"))
+    assert matched(rules, raised()) == ["second"]
+    rules.drop("second")
+    assert matched(rules, raised()) == []
+
+
+def test_price_rules_are_sorted_by_level_per_instrument() -> None:
+    rules = Rules()
+    for number, level in enumerate([3.0, 1.0, 2.0]):
+        rules.put(PriceRule(rule_id=f"p{number}", name="p", subscribers=[], exchange="x", symbol="A/B", level=level))
+    rules.put(PriceRule(rule_id="off", name="p", subscribers=[], exchange="x", symbol="A/B", level=1.5, enabled=False))
+    levels = rules.levels_of(("x", "A/B"))
+    assert levels is not None
+    assert levels.levels.tolist() == [1.0, 2.0, 3.0]
+    assert [found.rule_id for found in levels.rules] == ["p1", "p2", "p0"]
+    assert rules.levels_of(("x", "B/A")) is None
