@@ -35,7 +35,7 @@ from tocsin_common.streams import (
     Stream,
 )
 
-SEEDS = range(8)
+SEEDS = range(5)
 LATENESS_MS = 1_000
 
 
