@@ -4,6 +4,9 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 VENV   := .venv
+# Compiled modules make every one of the six processes start in a second instead of three.
+export PYTHONDONTWRITEBYTECODE :=
+UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 BIN    := $(VENV)/bin
 DATA   ?= .tocsin
 
@@ -26,13 +29,13 @@ $(BIN)/uv: requirements/bootstrap.txt
 
 $(VENV)/.run: $(BIN)/uv requirements/run.txt requirements/build.txt $(MANIFESTS)
 	@echo "Installing Tocsin into $(VENV) ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt -r requirements/build.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLE)
+	@$(UV_INSTALL) --compile-bytecode --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(UV_INSTALL) --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing the tools that check and test it ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(UV_INSTALL) --compile-bytecode --require-hashes -r requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/.dev ## install everything into .venv

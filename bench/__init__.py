@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a figure, the limit it is held against and, where it can, a ratio taken in the same run."""
