@@ -71,6 +71,11 @@ class Candles:
             None if self.trades is None else self.trades[part],
         )
 
+    def moved(self, by_ms: int) -> Candles:
+        """The same candles at another time."""
+        columns = (self.open, self.high, self.low, self.close, self.volume)
+        return Candles(self.open_ms + by_ms, *columns, self.trades)
+
 
 def join(parts: Sequence[Candles]) -> Candles:
     """Put candles of one instrument and timeframe one after the other; counts survive only if all parts have them."""

@@ -77,7 +77,9 @@ class LiveSettings(Section):
 class IngestSection(Section):
     """What to ingest, and the rules of closing."""
 
-    source: Annotated[SimulatorSettings | ReplaySettings | LiveSettings, Field(discriminator="kind")] = SimulatorSettings()
+    source: Annotated[SimulatorSettings | ReplaySettings | LiveSettings, Field(discriminator="kind")] = (
+        SimulatorSettings()
+    )
     grace_ms: int = Field(
         default=2_000, ge=0, le=MINUTE_MS, description="A candle without later trades closes this long after its end."
     )

@@ -67,6 +67,7 @@ class _Pipeline:
         self._rows_since_mark = 0
 
     async def run(self, resumed: Resumed) -> None:
+        self._source.remember([*resumed.recent, *resumed.unclosed])
         await self._publisher.store(self._ingest.take_stored(resumed.unclosed))
         async for chunk in self._source.chunks(resumed.progress.cursor):
             await self._take(chunk)

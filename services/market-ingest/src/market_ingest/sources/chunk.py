@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from market_ingest.columns import CandleRows, Instrument, TradeRows
-from tocsin_common.events import FeedChanged
+from tocsin_common.events import FeedChanged, TradesReceived
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool: ...
+
+    def remember(self, stored: Iterable[TradesReceived]) -> None:
+        """After a restart: these trades are on the stream already, should they come again."""
+        ...
 
     def chunks(self, cursor: int) -> AsyncIterator[Chunk]:
         """Chunks from a position on, at least one a second, until the source ends or the caller stops."""

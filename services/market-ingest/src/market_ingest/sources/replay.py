@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from market_ingest.columns import Instrument
+from market_ingest.config import ReplaySettings
 from market_ingest.sources.chunk import Chunk
 from market_ingest.sources.files import UnreadableFile
 from market_ingest.sources.timeline import Timeline, load
+from tocsin_common.events import TradesReceived
 
-__all__ = ["FilesSummary", "ReplaySource", "UnreadableFile", "check_files", "open_replay"]
+__all__ = ["FilesSummary", "ReplaySource", "UnreadableFile", "check_files"]
 
 CHUNK_ROWS = 20_000
 """Most rows between two marks of the clock."""
+
+SKIP_SILENCE_MS = 15 * 60_000
+"""A paced replay does not sit through longer silences of all instruments."""
 
 TICK_S = 0.05
 """How often a paced replay looks at the clock."""
@@ -52,26 +57,24 @@ def check_files(paths: Sequence[Path]) -> FilesSummary:
     return FilesSummary(trades, candles, timeline.instruments, *span, timeline.fingerprint)
 
 
-async def open_replay(paths: Sequence[Path], *, speed: float, skip_silence_ms: int) -> ReplaySource:
-    """Read the files in a thread. Raises UnreadableFile."""
-    timeline = await asyncio.to_thread(load, paths, _now_ms())
-    return ReplaySource(timeline, speed=speed, skip_silence_ms=skip_silence_ms)
-
-
 class ReplaySource:
-    """Implements `Source`. `speed` 0: as fast as possible; 60: a market minute a second.
-
-    A paced replay does not sit through silences longer than `skip_silence_ms`.
-    """
+    """Implements `Source`. `speed` 0: as fast as possible; 60: a market minute a second."""
 
     live = False
 
-    def __init__(self, timeline: Timeline, *, speed: float = 0.0, skip_silence_ms: int = 0) -> None:
+    def __init__(
+        self, settings: ReplaySettings, *, skip_silence_ms: int = SKIP_SILENCE_MS, timeline: Timeline | None = None
+    ) -> None:
+        """Read the files, unless their `timeline` is given. Raises UnreadableFile."""
+        timeline = timeline or load(settings.files, _now_ms())
         self.source_id = f"replay:{timeline.fingerprint}"
         self.instruments: Sequence[Instrument] = timeline.instruments
         self._timeline = timeline
-        self._speed = speed
+        self._speed = settings.speed
         self._skip_silence_ms = skip_silence_ms
+
+    def remember(self, stored: Iterable[TradesReceived]) -> None:
+        """Nothing: repetitions in files are found when they are read."""
 
     async def chunks(self, cursor: int) -> AsyncIterator[Chunk]:
         paced = self._paced(cursor) if self._speed else self._unpaced(cursor)
