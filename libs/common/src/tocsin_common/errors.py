@@ -4,11 +4,18 @@ from __future__ import annotations
 
 
 class TocsinError(Exception):
-    """Anything Tocsin itself reports. The message is a sentence: what, where, and the remedy."""
+    """Anything Tocsin itself reports. The message is a sentence: what, where, and the remedy.
+
+    `exit_code` is that of a process this error ends: 2 for wrong configuration or input, where trying again is no use.
+    """
+
+    exit_code = 1
 
 
 class ConfigError(TocsinError):
     """The configuration is wrong. Carries every problem found, one sentence each."""
+
+    exit_code = 2
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems

@@ -86,7 +86,7 @@ Serve = Callable[[Service[S]], Awaitable[None]]
 
 
 def main(name: str, kind: type[S], serve: Serve[S]) -> None:
-    """Run a service as this process. Exit code 0 after a stop, 2 for a wrong configuration, 1 for a failure."""
+    """Run a service as this process. Exit code 0 after a stop, 2 for wrong configuration or input, 1 for a failure."""
     try:
         settings = load(kind)
     except ConfigError as error:
@@ -98,7 +98,7 @@ def main(name: str, kind: type[S], serve: Serve[S]) -> None:
     try:
         uvloop.run(run(name, settings, serve))
     except BaseException as error:
-        exit_code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+        exit_code = _exit_code(error)
         _report(error)
     sys.stderr.flush()
     os._exit(exit_code)  # worker threads of libraries must not delay a finished stop
@@ -149,6 +149,12 @@ def _give_up() -> None:
     log.error("not drained in time, leaving; unsettled messages will come again", drain_s=DRAIN_S)
     sys.stderr.flush()
     os._exit(EXIT_FAILED)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, BaseExceptionGroup):
+        return max(_exit_code(inner) for inner in error.exceptions)
+    return error.exit_code if isinstance(error, TocsinError) else EXIT_FAILED
 
 
 def _report(error: BaseException) -> None:
