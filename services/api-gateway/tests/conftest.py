@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -247,7 +247,8 @@ class Gateway:
     hub: Hub
     keyring: Keyring
     http: aiohttp.ClientSession
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event
+    tasks: list[asyncio.Task[None]]
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
         """Status and decoded JSON of `/api/v1` + path."""
@@ -258,6 +259,10 @@ class Gateway:
         """Publish, and project everything there is."""
         await self.bus.publish(events)
         await rebuild(self.bus, self.dsn, progress=lambda *_: None)
+
+    async def stopped(self) -> None:
+        """Wait until every part has finished after `stop`."""
+        await asyncio.gather(*self.tasks)
 
     async def projected(self) -> None:
         """Wait until PostgreSQL has everything the streams have."""
@@ -321,7 +326,7 @@ async def _start(stack: AsyncExitStack, bus: Bus, dsn: str, bound_host: str, *, 
 
     stack.push_async_callback(shut)
     await wait_until(lambda: keyring.loaded)
-    return Gateway(url, bus, dsn, metrics, registry, projector, hub, keyring, http, stop)
+    return Gateway(url, bus, dsn, metrics, registry, projector, hub, keyring, http, stop, tasks)
 
 
 @pytest.fixture

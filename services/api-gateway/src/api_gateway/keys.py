@@ -10,8 +10,8 @@ import secrets
 
 import structlog
 
+from api_gateway.stopping import until_stopped
 from tocsin_common import documents
-from tocsin_common.bus.consume import pause
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.documents import ApiKey
 from tocsin_common.errors import Malformed, Unreachable
@@ -57,21 +57,15 @@ class Keyring:
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Load the bucket, then keep up with it until `stop`, through any outage."""
-        following, stopping = asyncio.create_task(self._follow(stop)), asyncio.create_task(stop.wait())
-        await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if following.done():
-            following.result()
-        following.cancel()
-        stopping.cancel()
-        await asyncio.gather(following, stopping, return_exceptions=True)
+        await until_stopped(self._follow(), stop)
 
-    async def _follow(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+    async def _follow(self) -> None:
+        while True:
             try:
                 await self._load_and_watch()
             except Unreachable as error:
                 log.warning("API keys cannot be read", error=str(error))
-            await pause(stop, RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _load_and_watch(self) -> None:
         bucket = self._bus.bucket(API_KEYS)

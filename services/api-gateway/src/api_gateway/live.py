@@ -14,7 +14,7 @@ import structlog
 from fastapi.sse import format_sse_event
 
 from api_gateway.metrics import Metrics
-from tocsin_common.bus.consume import pause
+from api_gateway.stopping import until_stopped
 from tocsin_common.bus.protocol import Bus, Reader, Received
 from tocsin_common.errors import Malformed, TocsinError, Unreachable
 from tocsin_common.events import (
@@ -117,29 +117,31 @@ class Hub:
                 self._tails = {stream.name: await self._open(stream) for stream in LIVE.values()}
             client.since = {name: tail.position for name, tail in self._tails.items()}
             self._clients.add(client)
+            self._wanted.set()
         if self._stopped:
             client.end("the gateway stops")
         self._metrics.sse_clients.set(len(self._clients))
-        self._wanted.set()
 
     def leave(self, client: Client) -> None:
         self._clients.discard(client)
         self._metrics.sse_clients.set(len(self._clients))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Read and fan out until `stop`; then every client's queue ends."""
-        while not stop.is_set():
-            if not self._clients:
-                await self._close()
-                self._wanted.clear()
-                await _either(self._wanted, stop)
-                continue
-            if not await self._step():
-                await pause(stop, POLL_S)
+        """Read and fan out until `stop`; then every client's queue ends, whatever the bus is doing."""
+        await until_stopped(self._read(), stop)
         self._stopped = True
         for client in list(self._clients):
             self._end(client, "the gateway stops")
         await self._close()
+
+    async def _read(self) -> None:
+        while True:
+            if not self._clients:
+                self._wanted.clear()  # before looking again: who joins meanwhile sets it
+                await self._close()
+                await self._wanted.wait()
+            if not await self._step():
+                await asyncio.sleep(POLL_S)
 
     async def _step(self) -> bool:
         """Fan out what is new on every stream; True when there may be more already."""
@@ -226,10 +228,3 @@ def _live(kind: str, message: Received, exchange: str | None, symbol: str | None
     data = b'{"event_id":' + msgspec.json.encode(message.message_id) + b"," + message.data[1:]
     frame = format_sse_event(data_str=data.decode(), event=kind, id=f"{message.stream}:{message.seq}")
     return LiveEvent(kind, message.seq, exchange, symbol, frame)
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in (first, second)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()

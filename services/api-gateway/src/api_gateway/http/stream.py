@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
@@ -21,6 +22,9 @@ PING_S = 15.0
 SEND_TIMEOUT_S = 10.0
 """A client that takes nothing for this long is disconnected."""
 
+CHUNK_BYTES = 64 * 1024
+"""Small events are sent together; a send that is not taken holds no more than this and what the socket buffers."""
+
 RECONNECT_MS = 2_000
 RESUME_MAX = 10_000
 """Most messages of a stream read again for a client that comes back; who missed more asks the read API."""
@@ -29,19 +33,24 @@ _BY_STREAM = {stream.name: stream for stream in LIVE.values()}
 
 
 class LiveResponse(StreamingResponse):
-    """Ends when a send takes longer than SEND_TIMEOUT_S."""
+    """Ends when a send takes longer than SEND_TIMEOUT_S; however it ends, the client has left the hub."""
 
     media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(frames)
+        self._frames = frames
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send(message)
 
-        try:
-            await super().stream_response(send_in_time)
-        except TimeoutError:
-            return
+        async with aclosing(self._frames):
+            try:
+                await super().stream_response(send_in_time)
+            except TimeoutError:
+                return
 
 
 def add_routes(router: APIRouter, bus: Bus, hub: Hub) -> None:
@@ -65,7 +74,7 @@ def add_routes(router: APIRouter, bus: Bus, hub: Hub) -> None:
         return LiveResponse(_frames(bus, hub, client, resume))
 
 
-async def _frames(bus: Bus, hub: Hub, client: Client, resume: tuple[str, int] | None) -> AsyncIterator[bytes]:
+async def _frames(bus: Bus, hub: Hub, client: Client, resume: tuple[str, int] | None) -> AsyncGenerator[bytes, None]:
     try:
         yield format_sse_event(retry=RECONNECT_MS, comment="connected")
         if resume is not None:
@@ -80,17 +89,20 @@ async def _frames(bus: Bus, hub: Hub, client: Client, resume: tuple[str, int] | 
 
 
 async def _next(client: Client) -> bytes | None:
-    """Everything queued, or a ping after PING_S without anything; None at the end."""
+    """What is queued, up to CHUNK_BYTES, or a ping after PING_S without anything; None at the end."""
     try:
         async with asyncio.timeout(PING_S):
-            frames = [await client.queue.get()]
+            frame = await client.queue.get()
     except TimeoutError:
         return KEEPALIVE_COMMENT
-    while frames[-1] is not None and not client.queue.empty():
-        frames.append(client.queue.get_nowait())
-    if frames[-1] is None:
-        client.queue.put_nowait(None)
-    return b"".join(frame for frame in frames if frame) or None
+    chunk = b""
+    while frame is not None:
+        chunk += frame
+        if len(chunk) >= CHUNK_BYTES or client.queue.empty():
+            return chunk
+        frame = client.queue.get_nowait()
+    client.queue.put_nowait(None)  # the end is seen again after what came before it is sent
+    return chunk or None
 
 
 async def _missed(bus: Bus, client: Client, name: str, after: int) -> AsyncIterator[bytes]:
