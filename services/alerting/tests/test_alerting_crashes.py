@@ -30,7 +30,7 @@ from tocsin_common.bus import consume
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
-from tocsin_common.errors import Rejected, Retryable
+from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import (
     TERMINAL_STATES,
     AlertRaised,
@@ -85,9 +85,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 class Killer:
     """Kills at the `left`-th step from now: from then on, no step of this life ever ends."""
 
-    def __init__(self, left: int | None) -> None:
-        self._left = left
+    def __init__(self, left: int | None, random: Random, outage_rate: float) -> None:
+        self._left, self._random, self._outage_rate = left, random, outage_rate
         self.killed = asyncio.Event()
+
+    async def store(self) -> None:
+        """Before or after a store: it may also be that the server cannot be reached just then."""
+        await self.step()
+        if self._random.random() < self._outage_rate:
+            raise Unreachable("no receipt")
 
     async def step(self) -> None:
         """Before or after something that outlives us."""
@@ -112,15 +118,15 @@ class MortalBus:
     async def publish(self, events: Sequence[Event]) -> list[Stored]:
         stored = []
         for event in events:
-            await self._killer.step()
+            await self._killer.store()
             stored += await self._bus.publish([event])
-        await self._killer.step()
+        await self._killer.store()
         return stored
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
-        await self._killer.step()
+        await self._killer.store()
         stored = await self._bus.append(event, expected_last=expected_last)
-        await self._killer.step()
+        await self._killer.store()
         return stored
 
     def consumer(self, durable: Durable) -> Any:
@@ -245,7 +251,7 @@ def trade(number: int, price: float) -> TradesReceived:
     )
 
 
-async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Killer) -> None:
+async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Killer, feed: asyncio.Task[None]) -> None:
     """One life of the service: until everything is done, or until it is killed."""
     others = asyncio.all_tasks()
     stop, mortal, registry = asyncio.Event(), MortalBus(bus, killer), CollectorRegistry()
@@ -277,7 +283,7 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
         consumer = mortal.consumer(durable)
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
         work.append(consume.consume_queue(looping, sender.handle, workers=4))
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in (*work, killer.killed.wait(), until_idle(bus))]
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in (*work, killer.killed.wait(), until_idle(bus, feed))]
     await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     while left := asyncio.all_tasks() - others:  # again and again: `wait_for` can swallow a cancellation
@@ -286,14 +292,21 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
         await asyncio.wait(left, timeout=1.0)
 
 
-async def until_idle(bus: MemoryBus) -> None:
-    """Every input acknowledged, no delivery waiting."""
+async def until_idle(bus: MemoryBus, feed: asyncio.Task[None]) -> None:
+    """No more input, all of it acknowledged, no delivery waiting."""
+    await asyncio.wait([feed])
     while True:
         states = [await bus.durable_state(durable) for durable in (ALERTING_SIGNALS, ALERTING_TRADES)]
         waiting = (await bus.stream_state(SEND)).messages
         if not waiting and not any(state.pending or state.ack_pending for state in states):
             return
         await asyncio.sleep(5.0)
+
+
+async def feed_slowly(bus: MemoryBus, inputs: Sequence[Event], random: Random) -> None:
+    for event in inputs:
+        await asyncio.sleep(random.choice([0.0, 0.0, 1.0, 20.0]))
+        await bus.publish([event])
 
 
 async def stored(bus: MemoryBus, stream: Stream) -> list[Any]:
@@ -311,14 +324,14 @@ async def simulate(seed: int) -> None:
         await bus.bucket(SUBSCRIBERS).put(subscriber.subscriber_id, encode(subscriber))
     signals = random.randrange(1, 8)
     prices = [random.choice([99.0, 101.0]) for _ in range(random.randrange(2, 10))]
-    await bus.publish([signal(number) for number in range(signals)])
-    await bus.publish([trade(number, price) for number, price in enumerate(prices)])
+    inputs = [signal(number) for number in range(signals)] + [trade(n, price) for n, price in enumerate(prices)]
+    feed = asyncio.create_task(feed_slowly(bus, inputs, random))
     crossings = sum(before != after for before, after in pairwise(prices))
     receivers = Receivers(random, fault_rate=random.choice([0.0, 0.2, 0.6]))
-    deaths = random.randrange(0, 6)
+    deaths, outage_rate = random.randrange(0, 6), random.choice([0.0, 0.05])
     for number in range(deaths + 1):
         left = random.randrange(1, 60) if number < deaths else None
-        await life(bus, receivers, random, Killer(left))
+        await life(bus, receivers, random, Killer(left, random, outage_rate), feed)
         if random.random() < 0.5:
             forget_ids(bus)
         for durable in ALERTING_SEND.values():

@@ -7,6 +7,7 @@ acknowledged, and from there on alerts.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
@@ -94,9 +95,10 @@ class Intake:
             self._watch.last.revert()
             return
         self._watch.last.settle()
-        if time.monotonic() >= self._snapshot_due_s:
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._snapshot_due_s:
             await self._save(after_redo=first > self._redo.through)
-            self._snapshot_due_s = time.monotonic() + SNAPSHOT_EVERY_S
+            self._snapshot_due_s = now_s + SNAPSHOT_EVERY_S
 
     def _matches(self, batch: Sequence[Incoming]) -> list[Match]:
         """Every match in the batch; acknowledged input only teaches prices, it has had its alerts."""

@@ -1,0 +1,254 @@
+"""From streams to alerts over restarts: nothing twice, no crossing lost or invented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerting.directory import Directory
+from alerting.intake import Intake
+from alerting.metrics import Metrics
+from alerting.pipeline import Pipeline
+from tocsin_common.bus.consume import Incoming
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
+from tocsin_common.errors import Rejected
+from tocsin_common.events import AlertRaised, Event, FeedChanged, SignalRaised, TradesReceived
+from tocsin_common.streams import (
+    ALERT_RULES,
+    ALERTING_SIGNALS,
+    ALERTING_TRADES,
+    ALERTS,
+    DELIVERIES,
+    SEND,
+    SIGNALS,
+    SNAPSHOTS,
+    SUBSCRIBERS,
+    TRADES,
+    Durable,
+    Stream,
+)
+
+
+def signal(number: int) -> SignalRaised:
+    return SignalRaised(
+        strategy="s",
+        strategy_version="1",
+        params_hash="p",
+        exchange="x",
+        symbol="A/B",
+        timeframe="1m",
+        candle_open_ms=number * 60_000,
+        confirmed_ms=(number + 1) * 60_000,
+        side="long",
+        confidence=50,
+        entry=100.0,
+        stop=90.0,
+        targets=[],
+        expires_ms=(number + 10) * 60_000,
+        reasons=[],
+    )
+
+
+def trade(number: int, price: float) -> TradesReceived:
+    return TradesReceived(
+        exchange="x",
+        symbol="A/B",
+        source="s",
+        cursor=number,
+        received_ms=0,
+        ts_ms=[number],
+        price=[price],
+        amount=[1.0],
+        side="b",
+        trade_id=[str(number)],
+    )
+
+
+class Alerting:
+    """One life of an intake on a durable: takes batches by hand, publishes and acknowledges when told to."""
+
+    def __init__(self, bus: MemoryBus, durable: Durable) -> None:
+        self.bus, self.durable = bus, durable
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
+        self.directory = Directory(bus, metrics)
+        self.consumer = bus.consumer(durable)
+        pipeline = Pipeline(self.directory.subscribers, ttl_ms=60_000)
+        self.intake = Intake(bus, durable, self.directory.rules, pipeline, metrics)
+
+    async def start(self) -> Alerting:
+        await self.directory.load()
+        await self.consumer.reset(await self.intake.start())
+        return self
+
+    async def fetch(self, limit: int = 500) -> list[Incoming]:
+        return [Incoming(message.event(), message) for message in await self.consumer.fetch(limit, 0.0)]
+
+    async def take(self, limit: int = 500) -> Sequence[Event]:
+        """One turn of the loop: fetch, handle, publish, acknowledge."""
+        batch = await self.fetch(limit)
+        events = await self.intake.handle(batch) if batch else []
+        await self.bus.publish(events)
+        await self.consumer.ack([item.message for item in batch])
+        return events
+
+
+@pytest.fixture
+async def bus(memory_bus: MemoryBus) -> MemoryBus:
+    rules: list[SignalRule | PriceRule] = [
+        SignalRule(rule_id="all", name="all", subscribers=["ada"]),
+        PriceRule(rule_id="level", name="level", subscribers=["ada"], exchange="x", symbol="A/B", level=100.0),
+    ]
+    ada = Subscriber(
+        subscriber_id="ada",
+        name="Ada",
+        destinations=[
+            Destination(channel="console", address="here"),
+            Destination(channel="webhook", address="https://example.org"),
+        ],
+    )
+    for rule in rules:
+        await memory_bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
+    await memory_bus.bucket(SUBSCRIBERS).put("ada", encode(ada))
+    return memory_bus
+
+
+async def counts(bus: MemoryBus) -> list[int]:
+    return [(await bus.stream_state(stream)).messages for stream in (ALERTS, DELIVERIES, SEND)]
+
+
+def forget_ids(bus: MemoryBus, *streams: Stream) -> None:
+    """The server's duplicate window is over."""
+    for stream in streams:
+        bus._log(stream).ids.clear()
+
+
+def rings(events: Sequence[Event]) -> list[str]:
+    return [event.title for event in events if isinstance(event, AlertRaised)]
+
+
+async def test_a_batch_published_but_not_acknowledged_is_not_published_again(bus: MemoryBus) -> None:
+    await bus.publish([signal(1), signal(2)])
+    first = await Alerting(bus, ALERTING_SIGNALS).start()
+    await bus.publish(await first.intake.handle(await first.fetch()))
+    assert await counts(bus) == [2, 4, 4]
+    forget_ids(bus, ALERTS, DELIVERIES, SEND)
+    second = await Alerting(bus, ALERTING_SIGNALS).start()
+    await second.take()
+    assert (await counts(bus))[:2] == [2, 4]
+
+
+@pytest.mark.parametrize("stored", range(1, 10))
+async def test_a_batch_published_in_part_is_completed_after_a_restart(bus: MemoryBus, stored: int) -> None:
+    await bus.publish([signal(1), signal(2)])
+    first = await Alerting(bus, ALERTING_SIGNALS).start()
+    await bus.publish((await first.intake.handle(await first.fetch()))[:stored])
+    forget_ids(bus, ALERTS, DELIVERIES, SEND)
+    second = await Alerting(bus, ALERTING_SIGNALS).start()
+    await second.take()
+    alerts, deliveries, due = await counts(bus)
+    assert (alerts, deliveries) == (2, 4)
+    assert len({event.delivery_id for event in await due_work(bus)}) == 4
+    assert due >= 4
+
+
+async def due_work(bus: MemoryBus) -> list[Event]:
+    last = (await bus.stream_state(SEND)).last_seq
+    return [message.event() for message in await bus.reader(SEND, after=0).through(last)]
+
+
+async def test_a_failed_publish_is_repeated_without_the_part_that_was_stored(bus: MemoryBus) -> None:
+    await bus.publish([signal(1)])
+    alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+    batch = await alerting.fetch()
+    events = await alerting.intake.handle(batch)
+    await bus.publish(events[:2])
+    forget_ids(bus, ALERTS, DELIVERIES, SEND)
+    await bus.publish(await alerting.intake.handle(batch))
+    assert await counts(bus) == [1, 2, 2]
+
+
+async def test_a_crossing_between_two_lives_is_neither_lost_nor_told_twice(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 99.0)])
+    first = await Alerting(bus, ALERTING_TRADES).start()
+    await first.take()
+    await bus.publish([trade(2, 101.0)])
+    second = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await second.take()) == ["A/B rose above 100"]
+    await bus.publish([trade(3, 102.0)])
+    third = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await third.take()) == []
+    assert (await counts(bus))[0] == 1
+
+
+async def test_a_snapshot_brings_the_last_price_of_trades_that_retention_removed(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 99.0)])
+    first = await Alerting(bus, ALERTING_TRADES).start()
+    await first.take()
+    first.intake._snapshot_due_s = 0.0
+    await bus.publish([trade(2, 98.0)])
+    await first.take()
+    bus.purge(TRADES, before=3)
+    await bus.publish([trade(3, 101.0)])
+    second = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await second.take()) == ["A/B rose above 100"]
+
+
+async def test_acknowledged_trades_are_not_judged_by_rules_made_later(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 49.0), trade(2, 51.0)])
+    first = await Alerting(bus, ALERTING_TRADES).start()
+    await first.take()
+    late = PriceRule(rule_id="late", name="late", subscribers=["ada"], exchange="x", symbol="A/B", level=50.0)
+    await bus.bucket(ALERT_RULES).put("late", encode(late))
+    second = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await second.take()) == []
+    await bus.publish([trade(3, 49.0)])
+    assert rings(await second.take()) == ["A/B fell below 50"]
+
+
+async def test_batches_taken_one_by_one_after_a_failure_ring_the_same(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 99.0), trade(2, 101.0), trade(3, 99.0)])
+    alerting = await Alerting(bus, ALERTING_TRADES).start()
+    batch = await alerting.fetch()
+    whole = rings(await alerting.intake.handle(batch))
+    single = [title for item in batch for title in rings(await alerting.intake.handle([item]))]
+    assert single == whole == ["A/B rose above 100", "A/B fell below 100"]
+
+
+async def test_a_stream_made_anew_starts_with_no_memory(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 99.0)])
+    first = await Alerting(bus, ALERTING_TRADES).start()
+    await first.take()
+    del bus._logs["TRADES"], bus._durables[ALERTING_TRADES.name]
+    await bus.publish([trade(1, 101.0)])
+    second = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await second.take()) == []
+
+
+async def test_a_snapshot_nobody_can_read_is_passed_over(bus: MemoryBus) -> None:
+    await bus.bucket(SNAPSHOTS).put(ALERTING_TRADES.name, b"{")
+    await bus.publish([trade(1, 99.0), trade(2, 101.0)])
+    alerting = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await alerting.take()) == ["A/B rose above 100"]
+
+
+async def test_another_event_on_the_stream_is_rejected(bus: MemoryBus) -> None:
+    alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+    await bus.publish([signal(1)])
+    [item] = await alerting.fetch()
+    stranger = FeedChanged(exchange="x", symbol=None, state="connected", ts_ms=1)
+    with pytest.raises(Rejected):
+        await alerting.intake.handle([Incoming(stranger, item.message)])
+
+
+async def test_what_is_decided_is_counted(bus: MemoryBus) -> None:
+    await bus.publish([signal(1)])
+    alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+    await alerting.take()
+    sample = alerting.registry.get_sample_value
+    assert sample("alerting_alerts_matched_total", {"kind": "signal"}) == 1
+    assert sample("alerting_deliveries_queued_total", {"channel": "webhook"}) == 1
+    assert (await bus.stream_state(SIGNALS)).messages == 1

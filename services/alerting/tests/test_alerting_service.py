@@ -1,0 +1,147 @@
+"""The service as a process: from a signal on a real stream to real sockets, and out again on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.channels import DiscordServer, SmtpServer, TelegramServer, WebhookServer
+
+from tocsin_common.bus.jetstream import JetStreamBus
+from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
+from tocsin_common.events import CandlesClosed, DeliveryChanged, SignalRaised
+from tocsin_common.streams import ALERT_RULES, DELIVERIES, SEND, SUBSCRIBERS
+
+CONFIG = """
+nats: {{url: "{nats}"}}
+alerting:
+  telegram: {{token: "{token}", base_url: "{telegram}"}}
+  email: {{host: 127.0.0.1, port: {smtp}, sender: alerts@example.org, tls: none}}
+  webhook: {{allow_private: true}}
+"""
+SIGNALS = 40
+
+
+def raised(number: int) -> SignalRaised:
+    return SignalRaised(
+        strategy="ema_cross",
+        strategy_version="1",
+        params_hash="p",
+        exchange="binance",
+        symbol="BTC/USDT",
+        timeframe="1m",
+        candle_open_ms=number * 60_000,
+        confirmed_ms=(number + 1) * 60_000,
+        side="short",
+        confidence=50,
+        entry=100.0,
+        stop=110.0,
+        targets=[90.0],
+        expires_ms=(number + 10) * 60_000,
+        reasons=["fell"],
+    )
+
+
+def candles() -> CandlesClosed:
+    closes = [99.0, 101.0, 99.0]
+    return CandlesClosed(
+        exchange="binance",
+        symbol="ETH/USDT",
+        timeframe="1m",
+        origin="exchange",
+        open_ms=[0, 60_000, 120_000],
+        open=closes,
+        high=closes,
+        low=closes,
+        close=closes,
+        volume=closes,
+    )
+
+
+@dataclass
+class World:
+    bus: JetStreamBus
+    telegram: TelegramServer
+    smtp: SmtpServer
+    discord: DiscordServer
+    webhook: WebhookServer
+    config: Path
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        environ = {**os.environ, "TOCSIN_CONFIG": str(self.config)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "alerting", env=environ, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def ledger(self) -> Counter[tuple[str, str]]:
+        last = (await self.bus.stream_state(DELIVERIES)).last_seq
+        changes = [message.event() for message in await self.bus.reader(DELIVERIES, after=0).through(last)]
+        return Counter((c.channel, c.state) for c in changes if isinstance(c, DeliveryChanged))
+
+
+@pytest.fixture
+async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        telegram = await stack.enter_async_context(TelegramServer())
+        smtp = await stack.enter_async_context(SmtpServer())
+        discord = await stack.enter_async_context(DiscordServer())
+        webhook = await stack.enter_async_context(WebhookServer(secret="whsec_c2VjcmV0"))
+        config = tmp_path / "tocsin.yaml"
+        config.write_text(CONFIG.format(nats=nats_url, token=telegram.token, telegram=telegram.origin, smtp=smtp.port))
+        ada = Subscriber(
+            subscriber_id="ada",
+            name="Ada",
+            destinations=[
+                Destination(channel="console", address="here"),
+                Destination(channel="telegram", address="4242"),
+                Destination(channel="email", address="ada@example.org"),
+                Destination(channel="discord", address=discord.url),
+                Destination(channel="webhook", address=webhook.url, secret="whsec_c2VjcmV0"),
+            ],
+        )
+        everything = SignalRule(rule_id="all", name="all", subscribers=["ada"])
+        level = PriceRule(
+            rule_id="level", name="l", subscribers=["ada"], exchange="binance", symbol="ETH/USDT", level=100.0
+        )
+        await jetstream_bus.bucket(SUBSCRIBERS).put("ada", encode(ada))
+        for rule in (everything, level):
+            await jetstream_bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
+        yield World(jetstream_bus, telegram, smtp, discord, webhook, config)
+
+
+async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(world: World) -> None:
+    await world.bus.publish([raised(number) for number in range(SIGNALS)])
+    await world.bus.publish([candles()])
+    expected = SIGNALS + 2
+    async with world.service() as process:
+        for server in (world.telegram, world.smtp, world.discord, world.webhook):
+            await server.wait_for(expected, timeout_s=30)
+        async with asyncio.timeout(10):
+            while (await world.bus.stream_state(SEND)).messages:  # noqa: ASYNC110  the queue announces nothing
+                await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0, log.decode()
+    ledger = await world.ledger()
+    for channel in ("console", "telegram", "email", "discord", "webhook"):
+        assert [ledger[channel, state] for state in ("queued", "attempting", "sent")] == [expected] * 3
+    assert sum(ledger.values()) == expected * 3 * 5
+    assert log.count(b'"event": "alert"') == expected
+    assert len(world.webhook.ids) == expected
+    for secret in (world.telegram.token, world.discord.token, "whsec_", "ada@example.org"):
+        assert secret.encode() not in log
