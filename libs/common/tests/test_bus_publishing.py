@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -92,3 +93,16 @@ async def test_the_stored_subject_carries_the_partition_of_the_instrument(bus: B
     partition = subjects.partition_of("binance", symbol)
     assert stored.subject == f"market.trades.{partition}.binance.{subjects.encode_token(symbol)}"
     assert stored.event() == given.trades(symbol)
+
+
+async def test_of_many_writers_at_once_only_the_one_with_a_stale_view_is_refused(bus: Bus, given: Any) -> None:
+    fresh = [given.delivery(n) for n in range(40)]
+    await bus.append(given.delivery(99), expected_last=0)
+    writes = [bus.append(event, expected_last=0) for event in fresh]
+    writes.insert(20, bus.append(given.delivery(99, attempt=1), expected_last=0))
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert isinstance(results.pop(20), Conflict)
+    stored = [result for result in results if isinstance(result, Stored)]
+    assert sorted(receipt.seq for receipt in stored) == list(range(2, 42))
+    by_seq = {message.seq: message.event() for message in await bus.reader(DELIVERIES, after=0).through(41)}
+    assert [by_seq[receipt.seq] for receipt in stored] == fresh

@@ -110,7 +110,7 @@ class JetStreamKeyValue:
     ) -> int:
         """Write one message. Its id is drawn for this call: only its own retries are duplicates."""
         message = Outgoing(self._prefix + key, value, new_id(), expected, headers)
-        return (await self._publisher.append(self._stream, message)).seq
+        return (await self._publisher.append(self._stream, message, atomic=False)).seq
 
 
 def stream_name(bucket: Bucket) -> str:

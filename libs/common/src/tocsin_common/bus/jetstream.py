@@ -59,7 +59,8 @@ class JetStreamBus:
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
         message = Outgoing(event.subject, encode(event), event.event_id, expected_last)
-        return await self._publisher.append(stream_of(event.subject).name, message)
+        stream = stream_of(event.subject)
+        return await self._publisher.append(stream.name, message, atomic=atomic(stream))
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
         return await last_on_leader(self.connection, stream.name, subject)

@@ -1,5 +1,8 @@
 """Publishing in order, each message once: atomic batches where decisions are synced, chained windows elsewhere.
 
+On synced streams the writes of all callers commit in groups: while one batch is on its way to the disk, what others
+want stored collects and goes with the next one, so thirty senders cost one fsync and not thirty.
+
 In a chained window every message names its predecessor's id (`Nats-Expected-Last-Msg-Id`). When a lost connection or
 a new leader loses one, the server refuses the ones after it instead of storing them too early; publishing goes on
 at the first message without a receipt. Ids that are stored already are receipts, too.
@@ -50,11 +53,21 @@ class Outgoing:
     headers: Headers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What one caller wants stored, and where its receipts go."""
+
+    messages: Sequence[Outgoing]
+    receipts: asyncio.Future[list[Stored]]
+
+
 class Publisher:
     """Publishes on one connection. `trouble` says why it is retrying at the moment."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._waiting: dict[str, list[_Write]] = {}
+        self._committing: dict[str, asyncio.Task[None]] = {}
         self.trouble: str | None = None
 
     async def publish(self, stream: str, messages: Sequence[Outgoing], *, atomic: bool) -> list[Stored]:
@@ -63,6 +76,47 @@ class Publisher:
         Raises Unreachable after PATIENCE_S without progress, Conflict for a wrong `expected_last`, Rejected when
         the server will never take a message.
         """
+        if not atomic or not messages:
+            return await self._alone(stream, messages, atomic=atomic)
+        write = _Write(messages, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(stream, []).append(write)
+        if stream not in self._committing:
+            self._committing[stream] = asyncio.create_task(self._commit_groups(stream))
+        return await write.receipts
+
+    async def _commit_groups(self, stream: str) -> None:
+        """Commit what is waiting, group after group, until nothing is."""
+        try:
+            while waiting := self._waiting.pop(stream, []):
+                group, self._waiting[stream] = _first_group(waiting)
+                if not self._waiting[stream]:
+                    del self._waiting[stream]
+                await self._commit(stream, group)
+        finally:
+            del self._committing[stream]
+
+    async def _commit(self, stream: str, group: Sequence[_Write]) -> None:
+        """Store a group with one commit. When the server refuses it, each write finds out alone whose fault it is."""
+        if len(group) > 1:
+            try:
+                receipts = await self._batch(stream, [message for write in group for message in write.messages])
+            except (Refused, Unreachable) as error:
+                log.debug("no common batch, each by itself instead", stream=stream, error=str(error))
+            else:
+                for write in group:
+                    _deliver(write, receipts[: len(write.messages)])
+                    receipts = receipts[len(write.messages) :]
+                return
+        await asyncio.gather(*(self._commit_alone(stream, write) for write in group))
+
+    async def _commit_alone(self, stream: str, write: _Write) -> None:
+        try:
+            _deliver(write, await self._alone(stream, write.messages, atomic=True))
+        except Exception as error:
+            _deliver(write, error)
+
+    async def _alone(self, stream: str, messages: Sequence[Outgoing], *, atomic: bool) -> list[Stored]:
+        """Store one caller's messages, as often as it takes."""
         stored: list[Stored] = []
         deadline, pause_s = time.monotonic() + PATIENCE_S, PAUSE_FIRST_S
         while len(stored) < len(messages):
@@ -77,10 +131,10 @@ class Publisher:
                 deadline, pause_s = time.monotonic() + PATIENCE_S, PAUSE_FIRST_S
         return stored
 
-    async def append(self, stream: str, message: Outgoing) -> Stored:
+    async def append(self, stream: str, message: Outgoing, *, atomic: bool) -> Stored:
         """Store one message if its `expected_last` holds. Raises Conflict, unless the one who wrote first were we."""
         try:
-            [stored] = await self.publish(stream, [message], atomic=False)
+            [stored] = await self.publish(stream, [message], atomic=atomic)
         except Conflict:
             after = (message.expected_last or 0) + 1
             written = await next_on_leader(self._connection, stream, after, message.subject)
@@ -102,7 +156,7 @@ class Publisher:
         """Store all or none with one commit; its receipt has the last sequence, the others are the ones before."""
         batch_id = new_id()
         for number, message in enumerate(window, start=1):
-            headers = {"Nats-Msg-Id": message.message_id, "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            headers = {**_headers(message), "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
             if number < len(window):
                 await self._connection.send(message.subject, message.data, headers=headers)
         headers["Nats-Batch-Commit"] = "1"
@@ -117,11 +171,9 @@ class Publisher:
         previous = ""
         try:
             for message in window:
-                headers = {"Nats-Msg-Id": message.message_id, **(message.headers or {})}
+                headers = _headers(message)
                 if previous:
                     headers["Nats-Expected-Last-Msg-Id"] = previous
-                if message.expected_last is not None:
-                    headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
                 answers.append(await self._connection.post(message.subject, message.data, headers))
                 previous = message.message_id
         except Unreachable:
@@ -187,6 +239,34 @@ def _receipt(answer: asyncio.Future) -> Stored | Exception:  # type: ignore[type
     except (Refused, Unreachable) as refusal:
         return refusal
     return Stored(receipt["stream"], receipt["seq"], duplicate=receipt.get("duplicate", False))
+
+
+def _headers(message: Outgoing) -> dict[str, str]:
+    headers = {"Nats-Msg-Id": message.message_id, **(message.headers or {})}
+    if message.expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
+    return headers
+
+
+def _deliver(write: _Write, result: list[Stored] | Exception) -> None:
+    """Give a caller its receipts, or its error; one that was cancelled meanwhile wants neither."""
+    if write.receipts.done():
+        return
+    if isinstance(result, Exception):
+        write.receipts.set_exception(result)
+    else:
+        write.receipts.set_result(result)
+
+
+def _first_group(waiting: list[_Write]) -> tuple[list[_Write], list[_Write]]:
+    """The writes that fit into one batch, at least one; and the rest."""
+    count = size = 0
+    for end, write in enumerate(waiting):
+        count += len(write.messages)
+        size += sum(len(message.data) for message in write.messages)
+        if end and (count > WINDOW_MESSAGES or size > WINDOW_BYTES):
+            return waiting[:end], waiting[end:]
+    return waiting, []
 
 
 def _cut(messages: Sequence[Outgoing], start: int) -> Sequence[Outgoing]:
