@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from tocsin_common import documents
+from tocsin_common.documents import AlertRule, Portfolio, Subscriber
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "deploy").rglob("*.md"))
@@ -69,3 +72,11 @@ def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path, monkeypatch
     (tmp_path / "telegram-token").write_text("123456:a-token")
     monkeypatch.chdir(tmp_path)
     check_everything(environment(Path("tocsin.yaml"), {}))
+
+
+def test_the_documents_in_the_instructions_are_accepted() -> None:
+    kinds = {"subscribers": Subscriber, "alert_rules": AlertRule, "portfolios": Portfolio}
+    found = re.findall(r"kv put (\w+) (\w+) '(\{.*?\})'\n", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    assert {bucket for bucket, _, _ in found} == set(kinds)
+    for bucket, _, value in found:
+        documents.decode(value.encode(), kinds[bucket])
