@@ -18,7 +18,7 @@ def configure(service: str, *, level: str = "info", json: bool = True) -> None:
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # no local variables
     )
     structlog.configure(
         processors=[*shared, *rendering],
