@@ -47,6 +47,7 @@ from tocsin_common.streams import PROJECTED
 
 MINUTE_MS = 60_000
 PATIENCE_S = 15.0
+READ_TIMEOUT_MS = 2_000
 
 
 async def wait_until(condition: Callable[[], Any], *, every_s: float = 0.01) -> None:
@@ -307,7 +308,7 @@ async def reading(start_gateway: StartGateway, memory_bus: MemoryBus) -> Gateway
 async def _start(stack: AsyncExitStack, bus: Bus, dsn: str, bound_host: str, *, project: bool) -> Gateway:
     registry = CollectorRegistry()
     metrics, stop = Metrics(registry), asyncio.Event()
-    reads = await open_pool(dsn, size=4, statement_timeout_ms=10_000)
+    reads = await open_pool(dsn, size=4, statement_timeout_ms=READ_TIMEOUT_MS)
     writes = await open_pool(dsn, size=6, statement_timeout_ms=10_000)
     stack.push_async_callback(close_pool, reads)
     stack.push_async_callback(close_pool, writes)
@@ -325,7 +326,7 @@ async def _start(stack: AsyncExitStack, bus: Bus, dsn: str, bound_host: str, *, 
         await asyncio.gather(*tasks)
 
     stack.push_async_callback(shut)
-    await wait_until(lambda: keyring.loaded)
+    await keyring.loaded.wait()
     return Gateway(url, bus, dsn, metrics, registry, projector, hub, keyring, http, stop, tasks)
 
 

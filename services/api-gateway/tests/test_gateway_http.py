@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 LISTS = {
     "/candles": ("candles", 90),
@@ -236,10 +237,22 @@ async def test_while_postgres_is_away_it_is_503_with_retry_after(start_gateway: 
     assert "hunter2" not in str(found)
 
 
+async def test_a_query_that_takes_too_long_is_503_and_says_what_to_do(
+    reading: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "with s as materialized (select pg_sleep(20), $1::text, $2::text, $3::bigint, $4::bigint) select * from s"
+    monkeypatch.setattr("api_gateway.store._STATS", slow)
+    status, found = await reading.get("/stats")
+    assert status == 503
+    assert "narrow" in found["detail"]
+
+
 async def test_a_bug_is_a_500_without_internals(reading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api_gateway.store._STATS", "select nonsense from secrets_table where")
-    async with reading.http.get(f"{reading.url}/api/v1/stats") as response:
-        text = await response.text()
+    with capture_logs() as logs:
+        async with reading.http.get(f"{reading.url}/api/v1/stats") as response:
+            text = await response.text()
+    assert "request failed" in [line["event"] for line in logs]
     assert (response.status, response.content_type) == (500, "application/problem+json")
     assert "nonsense" not in text
 

@@ -230,12 +230,7 @@ async def test_only_one_gateway_projects_and_the_other_stands_by(
 
 
 async def test_a_rebuild_gives_identical_rows(
-    start_gateway: Any,
-    jetstream_bus: JetStreamBus,
-    database: str,
-    connection: asyncpg.Connection,
-    make: Any,
-    until: Any,
+    gateway_on_nats: Any, database: str, connection: asyncpg.Connection, make: Any, until: Any
 ) -> None:
     gateway, jetstream_bus = gateway_on_nats, gateway_on_nats.bus
     for event in make.story():

@@ -14,6 +14,7 @@ from api_gateway.live import Hub
 from api_gateway.metrics import Metrics
 from api_gateway.postgres import READ_TIMEOUT_MS, WRITE_TIMEOUT_MS, close_pool, open_pool
 from api_gateway.projector import SERVICE, Projector
+from api_gateway.stopping import until_stopped
 from api_gateway.store import Store
 from tocsin_common.runtime import Service, main
 from tocsin_common.streams import PROJECTED
@@ -44,8 +45,9 @@ async def serve(service: Service[Settings]) -> None:
         lambda: projector.state if projector else "disabled",
         section.host,
     )
-    service.spawn(keyring.follow(service.stop))
     service.spawn(hub.run(service.stop))
+    service.spawn(keyring.follow(service.stop))
+    await until_stopped(keyring.loaded.wait(), service.stop)  # nobody is answered before the keys are known
     service.spawn(serve_http(create_app(parts), sock, service.stop))
     log.info("listening", url=url, keys="required" if not is_loopback(section.host) else "required once one exists")
 

@@ -35,7 +35,7 @@ class Keyring:
     """The API keys of the bucket, followed as they change: a revoked key stops working at once."""
 
     def __init__(self, bus: Bus) -> None:
-        self.loaded = False
+        self.loaded = asyncio.Event()
         self.unreadable: set[str] = set()
         self._bus = bus
         self._keys: dict[str, ApiKey] = {}
@@ -74,7 +74,7 @@ class Keyring:
         self.unreadable.clear()
         for entry in entries.values():
             self._note(entry)
-        self.loaded = True
+        self.loaded.set()
         async for entry in bucket.watch():
             self._note(entry)
 

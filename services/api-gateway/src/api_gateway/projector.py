@@ -113,7 +113,10 @@ class Projector:
     def _note(self, state: State, problem: str | None) -> None:
         """Remember how it stands; said in the log once, when it changes."""
         if (state, problem) != (self.state, self._problem):
-            log.log(30 if problem else 20, "projector", state=state, problem=problem)
+            if problem:
+                log.warning("projector", state=state, problem=problem)
+            else:
+                log.info("projector", state=state)
         self.state, self._problem = state, problem
 
 

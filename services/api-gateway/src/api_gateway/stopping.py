@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+async def until_stopped(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -> None:
     """Run `work` until it ends (raising what it raises) or `stop` is set, which cancels it wherever it waits."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:

@@ -44,7 +44,7 @@ class Authentication:
             await self._app(scope, receive, send)
 
     def _check(self, headers: Headers) -> None:
-        if not self._keyring.loaded:
+        if not self._keyring.loaded.is_set():
             raise unavailable("API keys are not loaded yet; try again.")
         if self._keyring.empty:
             return self._check_without_keys(headers)

@@ -91,8 +91,15 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unreachable)
     async def _away(_request: Request, error: Exception) -> Response:
         log.warning("cannot answer", error=str(error))
-        what = "The message bus" if isinstance(error, Unreachable) else "The database"
-        return unavailable(f"{what} does not answer at the moment; try again.").response()
+        return unavailable(_excuse(error)).response()
+
+
+def _excuse(error: Exception) -> str:
+    if isinstance(error, Unreachable):
+        return "The message bus does not answer at the moment; try again."
+    if isinstance(error, Retryable) and error.reason == "too_slow":
+        return "The query took too long: narrow the time range or add filters."
+    return "The database does not answer at the moment; try again."
 
 
 def _expectation(item: Mapping[str, Any]) -> str:

@@ -37,16 +37,14 @@ class LiveResponse(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(frames)
-        self._frames = frames
-
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send(message)
 
-        async with aclosing(self._frames):
+        frames = self.body_iterator
+        assert isinstance(frames, AsyncGenerator)
+        async with aclosing(frames):
             try:
                 await super().stream_response(send_in_time)
             except TimeoutError:
