@@ -39,7 +39,7 @@ class _Closable(SMTP):
         super().connection_lost(error)
 
     def cut(self) -> None:
-        if self.transport is not None:
+        if isinstance(self.transport, asyncio.WriteTransport):
             self.transport.abort()
 
 

@@ -110,7 +110,7 @@ class Desk:
 @pytest.fixture
 async def hook(memory_bus: MemoryBus) -> AsyncIterator[tuple[Desk, WebhookServer]]:
     async with WebhookServer() as server:
-        channel = Webhook(Outbound(timeout_s=0.3, allow_private=True, connections=8))
+        channel = Webhook(Outbound(timeout_s=1.0, allow_private=True, connections=8))
         desk = Desk("webhook", channel, memory_bus)
         desk.subscribe(server.url)
         yield desk, server
@@ -120,7 +120,7 @@ async def hook(memory_bus: MemoryBus) -> AsyncIterator[tuple[Desk, WebhookServer
 @pytest.fixture
 async def discord(memory_bus: MemoryBus) -> AsyncIterator[tuple[Desk, DiscordServer]]:
     async with DiscordServer() as server:
-        channel = Discord(Outbound(timeout_s=0.3, allow_private=True, connections=8))
+        channel = Discord(Outbound(timeout_s=1.0, allow_private=True, connections=8))
         desk = Desk("discord", channel, memory_bus)
         desk.subscribe(server.url)
         yield desk, server

@@ -131,7 +131,7 @@ class Sender:
         self._respect_pause(destination)
         work = await self._record(work, "attempting", number)
         try:
-            reference = await self._send(work.due, channel, destination)
+            reference = await self._send(work, channel, destination)
         except Rejected as error:
             await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
         except Retryable as error:
@@ -141,11 +141,12 @@ class Sender:
             self._metrics.sent.labels(self._name).inc()
             log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
 
-    async def _send(self, due: SendDue, channel: Channel, destination: Destination) -> str:
+    async def _send(self, work: Work, channel: Channel, destination: Destination) -> str:
         """One request within the time limit. Raises Rejected, Retryable or Ambiguous and nothing else."""
-        started_ms = self._now_ms()
-        message = self._message(due, started_ms)
-        self._metrics.alert_seconds.labels(self._name).observe((started_ms - self._stored_ms(due)) / 1000)
+        age_s = (self._now_ms() - self._stored_ms(work.due)) / 1000
+        if work.attempt == 1:
+            self._metrics.alert_seconds.labels(self._name).observe(age_s)
+        message = as_message(work.due, age_s)
         try:
             with self._in_flight.track_inprogress(), self._send_seconds.time():
                 async with self._time_limit():
@@ -274,7 +275,8 @@ class Sender:
         """When the cause was stored: its deadline counts from there."""
         return due.deadline_ms - self._ttl_ms
 
-    def _message(self, due: SendDue, now_ms: int) -> Message:
-        late_s = (now_ms - self._stored_ms(due)) / 1000
-        fields = {**due.fields, "Late by": duration(late_s)} if late_s >= LATE_S else due.fields
-        return Message(due.delivery_id, due.alert_id, due.title, due.text, fields, due.ts_ms)
+
+def as_message(due: SendDue, age_s: float) -> Message:
+    """What the channel gets; an alert that is late says so."""
+    fields = {**due.fields, "Late by": duration(age_s)} if age_s >= LATE_S else due.fields
+    return Message(due.delivery_id, due.alert_id, due.title, due.text, fields, due.ts_ms)

@@ -49,7 +49,8 @@ class Telegram:
             write_timeout=timeout_s,
             pool_timeout=timeout_s,
         )
-        self._bot = Bot(token, base_url=f"{base_url.rstrip('/')}/bot", request=request)
+        base = f"{base_url.rstrip('/')}/bot"
+        self._bot = Bot(token, base_url=base, request=request, get_updates_request=request)
 
     async def send(self, message: Message, destination: Destination) -> str:
         text = markup(message)
@@ -68,7 +69,6 @@ class Telegram:
         return str(sent.message_id)
 
     async def close(self) -> None:
-        await self._bot.shutdown()
         await self._bot.request.shutdown()
 
 
