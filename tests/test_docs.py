@@ -6,6 +6,7 @@ import importlib.util
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -75,7 +76,7 @@ def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path, monkeypatch
 
 
 def test_the_documents_in_the_instructions_are_accepted() -> None:
-    kinds = {"subscribers": Subscriber, "alert_rules": AlertRule, "portfolios": Portfolio}
+    kinds: dict[str, Any] = {"subscribers": Subscriber, "alert_rules": AlertRule, "portfolios": Portfolio}
     found = re.findall(r"kv put (\w+) (\w+) '(\{.*?\})'\n", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
     assert {bucket for bucket, _, _ in found} == set(kinds)
     for bucket, _, value in found:
