@@ -65,6 +65,11 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(tree(path)))
+
+
 def where(path: Path, line: int = 0) -> str:
     return f"{path.relative_to(ROOT)}:{line}" if line else str(path.relative_to(ROOT))
 
@@ -75,7 +80,7 @@ def suite() -> list[Path]:
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """The top-level names a file imports from elsewhere, with the line."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -93,7 +98,7 @@ def test_functions_fit_on_a_screen() -> None:
     too_long = [
         f"{where(path, node.lineno)} {node.name}: {node.end_lineno - node.lineno + 1} lines"
         for path in [*sources(), *suite()]
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno is not None
         and node.end_lineno - node.lineno >= MAX_FUNCTION_LINES
