@@ -252,3 +252,19 @@ async def test_what_is_decided_is_counted(bus: MemoryBus) -> None:
     assert sample("alerting_alerts_matched_total", {"kind": "signal"}) == 1
     assert sample("alerting_deliveries_queued_total", {"channel": "webhook"}) == 1
     assert (await bus.stream_state(SIGNALS)).messages == 1
+
+
+async def test_new_input_is_published_without_a_single_look_at_what_is_stored(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+    await bus.publish([signal(number) for number in range(500)])
+    looks: list[str] = []
+    monkeypatch.setattr(bus, "last", lambda *_: looks.append("last"))
+    monkeypatch.setattr(bus, "reader", lambda *_, **__: looks.append("reader"))
+    events = await alerting.intake.handle(await alerting.fetch())
+    assert len(events) == 500 * (1 + 2 + 2)
+    assert [event.subject.split(".")[0] for event in events] == ["alerts"] * 500 + ["deliveries"] * 1000 + [
+        "send"
+    ] * 1000
+    assert looks == []

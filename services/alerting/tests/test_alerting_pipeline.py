@@ -40,7 +40,7 @@ def run(*subscribers: Subscriber, told: list[str] | None = None) -> Outbox:
     ids = [each.subscriber_id for each in subscribers] if told is None else told
     rule = SignalRule(rule_id="r", name="my rule", subscribers=ids)
     pipeline = Pipeline({each.subscriber_id: each for each in subscribers}, ttl_ms=60_000)
-    return pipeline.run([Match(rule, SIGNAL, stored_ms=1_000)], now_ms=1_005)
+    return pipeline.run([Match.of(rule, SIGNAL, stored_ms=1_000)], now_ms=1_005)
 
 
 def reasons(outbox: Outbox) -> list[str]:
@@ -132,7 +132,7 @@ def test_a_crossing_reads_as_a_person_would_say_it() -> None:
 def test_a_price_alert_names_the_crossing_as_its_cause() -> None:
     rule = PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000)
     pipeline = Pipeline({"ada": subscriber("ada", PHONE)}, ttl_ms=60_000)
-    [alert] = pipeline.run([Match(rule, CROSSING, stored_ms=0)], now_ms=0).alerts
+    [alert] = pipeline.run([Match.of(rule, CROSSING, stored_ms=0)], now_ms=0).alerts
     assert isinstance(alert, AlertRaised)
     assert (alert.kind, alert.cause_id, alert.ts_ms) == ("price", CROSSING.cause_id, CROSSING.ts_ms)
 

@@ -43,7 +43,7 @@ async def serve(service: Service[Settings]) -> None:
             random=Random(),
         )
         service.spawn(sender.hurry_after(service.stop))
-        service.spawn(service.consume_queue(durable, sender.handle, workers=settings.delivery.workers))
+        service.spawn(service.consume_queue(durable, sender.handle, workers=settings.workers(name)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The configuration of alerting: how each channel is reached, and how hard a delivery is tried."""
+"""The configuration of alerting: how each channel is reached, and how hard a delivery is tried.
+
+What is in hand at a time bounds the connections to a receiver: few to a mail server, many to all webhooks together.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from tocsin_common.config import CommonSettings, Section
+from tocsin_common.events import ChannelName
 
 
 class TelegramSection(Section):
@@ -15,18 +19,20 @@ class TelegramSection(Section):
     )
     base_url: str = Field(default="https://api.telegram.org", description="Bot API server, without `/bot<token>`.")
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+    workers: int = Field(default=16, ge=1, le=500, description="Deliveries in hand at a time.")
 
 
 class EmailSection(Section):
     host: str | None = Field(default=None, description="SMTP server; without it the channel is off.")
-    port: int = Field(default=587, ge=1, le=65535)
+    port: int = Field(default=587, ge=1, le=65535, description="587 goes with `starttls`, 465 with `tls`.")
     user: str | None = Field(default=None, description="Log in as this user; without it mails go out without a login.")
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(default=None, description="Goes with `user`.")
     sender: str = Field(default="", description="The From address, for example `Tocsin <alerts@example.org>`.")
     tls: Literal["starttls", "tls", "none"] = Field(
         default="starttls", description="`none` only for a server on this machine."
     )
     timeout_s: float = Field(default=15.0, gt=0, le=20, description="Longest wait for one answer.")
+    workers: int = Field(default=8, ge=1, le=500, description="Deliveries in hand at a time.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -37,12 +43,18 @@ class EmailSection(Section):
         return self
 
 
+class ConsoleSection(Section):
+    workers: int = Field(default=16, ge=1, le=500, description="Deliveries in hand at a time.")
+
+
 class DiscordSection(Section):
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+    workers: int = Field(default=16, ge=1, le=500, description="Deliveries in hand at a time.")
 
 
 class WebhookSection(Section):
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+    workers: int = Field(default=64, ge=1, le=500, description="Deliveries in hand at a time.")
     allow_private: bool = Field(
         default=False,
         description="Webhook and Discord URLs may also be plain http, use any port and lead to private or loopback "
@@ -57,15 +69,27 @@ class DeliverySection(Section):
     max_attempts: int = Field(
         default=10, ge=1, le=100, description="Requests per delivery; being told to wait is not counted."
     )
-    workers: int = Field(default=32, ge=1, le=500, description="Deliveries in hand at a time, per channel.")
 
 
 class AlertingSection(Section):
+    console: ConsoleSection = ConsoleSection()
     telegram: TelegramSection = TelegramSection()
     email: EmailSection = EmailSection()
     discord: DiscordSection = DiscordSection()
     webhook: WebhookSection = WebhookSection()
     delivery: DeliverySection = DeliverySection()
+
+    def workers(self, channel: ChannelName) -> int:
+        """Deliveries that a channel may have in hand at a time."""
+        sections: dict[ChannelName, ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection]
+        sections = {
+            "console": self.console,
+            "telegram": self.telegram,
+            "email": self.email,
+            "discord": self.discord,
+            "webhook": self.webhook,
+        }
+        return sections[channel].workers
 
 
 class Settings(CommonSettings):

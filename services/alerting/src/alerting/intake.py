@@ -106,7 +106,7 @@ class Intake:
         for item in batch:
             found = list(self._find(item.event))
             if item.message.seq > self._silent_through:
-                matches += [Match(rule, cause, item.message.stored_ms) for rule, cause in found]
+                matches += [Match.of(rule, cause, item.message.stored_ms) for rule, cause in found]
         return matches
 
     def _find(self, event: AnyEvent) -> Found:

@@ -28,23 +28,25 @@ from tocsin_common.ids import derive
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A rule and what it matched; `stored_ms` is when the cause was stored (the server's clock)."""
+    """A rule and what it matched, with the ids and the market time that follow from the two.
+
+    `stored_ms` is when the cause was stored (the server's clock).
+    """
 
     rule: AlertRule
     cause: SignalRaised | Crossing
     stored_ms: int
+    cause_id: str
+    alert_id: str
+    ts_ms: int
 
-    @property
-    def cause_id(self) -> str:
-        return self.cause.signal_id if isinstance(self.cause, SignalRaised) else self.cause.cause_id
-
-    @property
-    def alert_id(self) -> str:
-        return derive("alert", self.rule.rule_id, self.cause_id)
-
-    @property
-    def ts_ms(self) -> int:
-        return self.cause.confirmed_ms if isinstance(self.cause, SignalRaised) else self.cause.ts_ms
+    @classmethod
+    def of(cls, rule: AlertRule, cause: SignalRaised | Crossing, stored_ms: int) -> Match:
+        if isinstance(cause, SignalRaised):
+            cause_id, ts_ms = cause.signal_id, cause.confirmed_ms
+        else:
+            cause_id, ts_ms = cause.cause_id, cause.ts_ms
+        return cls(rule, cause, stored_ms, cause_id, derive("alert", rule.rule_id, cause_id), ts_ms)
 
 
 @dataclass(slots=True)

@@ -9,20 +9,17 @@ from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
 from alerting.channels.telegram import Telegram
 from alerting.channels.webhook import Webhook
-from alerting.config import AlertingSection
+from alerting.config import AlertingSection, DiscordSection, WebhookSection
 from tocsin_common.events import ChannelName
 
 
 def open_channels(settings: AlertingSection) -> dict[ChannelName, Channel]:
     """Every channel that is configured; those without credentials or server are left out. Nothing connects yet."""
-    connections = settings.delivery.workers
     private = settings.webhook.allow_private
-    webhook = Outbound(timeout_s=settings.webhook.timeout_s, allow_private=private, connections=connections)
-    discord = Outbound(timeout_s=settings.discord.timeout_s, allow_private=private, connections=connections)
     channels: dict[ChannelName, Channel] = {
         "console": Console(),
-        "discord": Discord(discord),
-        "webhook": Webhook(webhook),
+        "discord": Discord(_outbound(settings.discord, private)),
+        "webhook": Webhook(_outbound(settings.webhook, private)),
     }
     telegram, email = settings.telegram, settings.email
     if telegram.token is not None:
@@ -30,10 +27,14 @@ def open_channels(settings: AlertingSection) -> dict[ChannelName, Channel]:
             telegram.token.get_secret_value(),
             base_url=telegram.base_url,
             timeout_s=telegram.timeout_s,
-            connections=connections,
+            connections=telegram.workers,
         )
     if email.host is not None:
         password = email.password.get_secret_value() if email.password else None
         server = Server(email.host, email.port, email.tls, email.timeout_s, email.user, password)
         channels["email"] = Email(server, sender=email.sender)
     return channels
+
+
+def _outbound(section: DiscordSection | WebhookSection, allow_private: bool) -> Outbound:
+    return Outbound(timeout_s=section.timeout_s, allow_private=allow_private, connections=section.workers)
