@@ -15,8 +15,9 @@ from tocsin_common.bus import provision
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.config import NatsSection
+from tocsin_common.errors import Unreachable
 from tocsin_common.events import SignalRaised
-from tocsin_common.streams import ALERT_RULES, ALERTING_SEND, CLOCK, PROJECTOR, SEND, SIGNALS
+from tocsin_common.streams import ALERT_RULES, ALERTING_SEND, CLOCK, PROJECTOR, SEND, SIGNAL_ENGINE, SIGNALS
 
 CONSOLE = ALERTING_SEND["console"]
 
@@ -116,9 +117,45 @@ async def test_consuming_in_order_hands_every_message_out_once(
     await given.eventually(all_settled, 20)
 
 
-async def fetch(consumer: Any) -> list[Any]:
-    from tocsin_common.errors import Unreachable
+async def test_what_a_crash_takes_from_an_unsynced_stream_comes_back_and_is_handled_once(
+    server: NatsServer, crashing_bus: JetStreamBus, given: Any
+) -> None:
+    """The server acknowledges marks before they are on disk; the writer has them still."""
+    bus, count = crashing_bus, 4_000
+    consumer = bus.consumer(SIGNAL_ENGINE)
+    handled: list[int] = []
+    receipts: list[int] = []
 
+    async def publish() -> None:
+        for start in range(1, count + 1, 10):
+            receipts.extend(receipt.seq for receipt in await bus.publish(given.marks(10, start=start)))
+
+    async def consume() -> None:
+        while len(set(handled)) < count:
+            batch = await fetch(consumer)
+            handled.extend(message.event().time_ms for message in batch)
+            await consumer.ack(batch)
+
+    async def crash_in_the_middle_twice() -> None:
+        for part in (count // 3, 2 * count // 3):
+
+            async def far_enough(part: int = part) -> bool:
+                return len(receipts) >= part
+
+            await given.eventually(far_enough, 20)
+            await crash_and_start(server)
+
+    async with asyncio.timeout(40), asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish())
+        tasks.create_task(consume())
+        tasks.create_task(crash_in_the_middle_twice())
+    stored = [message.event() for message in await bus.reader(CLOCK, after=0).through(count)]
+    assert stored == given.marks(count)
+    assert receipts == list(range(1, count + 1))
+    assert handled == list(range(1, count + 1))
+
+
+async def fetch(consumer: Any) -> list[Any]:
     try:
         found: list[Any] = await consumer.fetch(50, 0.2)
     except Unreachable:

@@ -10,8 +10,9 @@ from nats.aio.msg import Msg
 
 from tocsin_common.bus.connection import Connection, Headers
 from tocsin_common.bus.protocol import Entry
-from tocsin_common.bus.publishing import Outgoing, Publisher, new_id
+from tocsin_common.bus.publishing import Publisher
 from tocsin_common.bus.reading import PAGE_MESSAGES, get_message, raw_page
+from tocsin_common.bus.storing import Outgoing, new_id
 from tocsin_common.errors import Conflict, Unreachable
 from tocsin_common.streams import Bucket
 
@@ -110,7 +111,7 @@ class JetStreamKeyValue:
     ) -> int:
         """Write one message. Its id is drawn for this call: only its own retries are duplicates."""
         message = Outgoing(self._prefix + key, value, new_id(), expected, headers)
-        return (await self._publisher.append(self._stream, message, atomic=False)).seq
+        return (await self._publisher.write(self._stream, message)).seq
 
 
 def stream_name(bucket: Bucket) -> str:

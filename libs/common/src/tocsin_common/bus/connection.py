@@ -98,6 +98,11 @@ class Connection:
             stopping.cancel()
         return connection
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: what fails now will never succeed."""
+        return self._closing
+
     async def close(self) -> None:
         """Send what is pending and leave."""
         self._closing = True
@@ -113,6 +118,13 @@ class Connection:
         """Version of the server we are connected to."""
         version = self._client.connected_server_version
         return version.major, version.minor, version.patch
+
+    async def wait_connected(self, wait_s: float) -> None:
+        """Wait for a lost connection to come back, at most `wait_s`; returns at once when it stands."""
+        try:
+            await asyncio.wait_for(self.connected.wait(), wait_s)
+        except TimeoutError:
+            return
 
     async def flush(self) -> None:
         """Wait until the server has taken what was sent; a server that stays away is no error here."""

@@ -12,9 +12,10 @@ from tocsin_common.bus.buckets import JetStreamKeyValue
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import DurableState, Received, Stored, StreamState
 from tocsin_common.bus.provision import missing_streams
-from tocsin_common.bus.publishing import Outgoing, Publisher, atomic
+from tocsin_common.bus.publishing import Publisher
 from tocsin_common.bus.pulling import JetStreamConsumer, durable_state
 from tocsin_common.bus.reading import JetStreamReader, last_on_leader, stream_state
+from tocsin_common.bus.storing import Outgoing
 from tocsin_common.config import NatsSection
 from tocsin_common.errors import Unreachable
 from tocsin_common.events import Event, encode
@@ -54,13 +55,12 @@ class JetStreamBus:
         stored: list[Stored] = []
         for stream, group in groupby(events, key=lambda event: stream_of(event.subject)):
             messages = [Outgoing(event.subject, encode(event), event.event_id) for event in group]
-            stored += await self._publisher.publish(stream.name, messages, atomic=atomic(stream))
+            stored += await self._publisher.publish(stream, messages)
         return stored
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
         message = Outgoing(event.subject, encode(event), event.event_id, expected_last)
-        stream = stream_of(event.subject)
-        return await self._publisher.append(stream.name, message, atomic=atomic(stream))
+        return await self._publisher.append(stream_of(event.subject), message)
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
         return await last_on_leader(self.connection, stream.name, subject)
@@ -97,6 +97,7 @@ class JetStreamBus:
     async def close(self) -> None:
         for consumer in self._consumers:
             await consumer.close()
+        await self._publisher.close()
         await self.connection.close()
 
     async def _await_streams(self, stop: asyncio.Event) -> None:

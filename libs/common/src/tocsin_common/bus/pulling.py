@@ -31,6 +31,8 @@ SILENCE_S = 3 * HEARTBEAT_S
 EXPIRES_S = 30.0
 PULL_BYTES = 32 * 1024 * 1024
 PREFETCH_BATCHES = 2
+SEEN_MESSAGES = 10_000
+"""How many sequences back a message is recognised by its id: far more than a crash was seen to take."""
 
 ACK, NAK, TERM, IN_PROGRESS = b"+ACK", b"-NAK", b"+TERM", b"+WPI"
 NANOSECONDS = 1_000_000_000
@@ -49,11 +51,13 @@ class JetStreamConsumer:
         self._replies: dict[int, str] = {}
         self._naked: set[int] = set()
         self._last_seen = 0
+        self._seen: dict[int, str] = {}
         self._arrived = asyncio.Event()
 
     async def fetch(self, limit: int, wait_s: float) -> list[Received]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
+        await self._connection.wait_connected(wait_s)
         while True:
             pull = await self._standing_pull()
             await pull.ask(self._wanted(limit), at_least=limit)
@@ -136,6 +140,7 @@ class JetStreamConsumer:
         self._buffer.clear()
         self._replies.clear()
         self._naked.clear()
+        self._seen.clear()
         self._positioned = True
 
     async def _stop_pull(self) -> None:
@@ -144,6 +149,9 @@ class JetStreamConsumer:
             self._pull = None
 
     async def _on_message(self, message: Msg, seq: int, stored_ms: int, deliveries: int) -> None:
+        message_id = (message.headers or {}).get("Nats-Msg-Id", "")
+        if self._ordered and self._seen.get(seq, message_id) != message_id:
+            self._forget_from(seq)
         if seq in self._replies:
             self._replies[seq] = message.reply
             return
@@ -153,10 +161,20 @@ class JetStreamConsumer:
         self._naked.discard(seq)
         self._last_seen = max(self._last_seen, seq)
         self._replies[seq] = message.reply
-        message_id = (message.headers or {}).get("Nats-Msg-Id", "")
+        if self._ordered:
+            self._seen[seq] = message_id
+            self._seen.pop(seq - SEEN_MESSAGES, None)
         stream = self._durable.stream.name
         self._buffer.append(Received(stream, message.subject, seq, stored_ms, message_id, message.data, deliveries))
         self._arrived.set()
+
+    def _forget_from(self, seq: int) -> None:
+        """A crash of the server took the end of the stream with it, and its sequences now belong to other messages."""
+        log.warning("the stream lost its end; its sequences start again", durable=self._durable.name, seq=seq)
+        self._last_seen = seq - 1
+        self._seen = {known: message_id for known, message_id in self._seen.items() if known < seq}
+        self._replies = {known: reply for known, reply in self._replies.items() if known < seq}
+        self._buffer = deque(message for message in self._buffer if message.seq < seq)
 
     async def _settle(self, message: Received, answer: bytes) -> None:
         if reply := self._replies.pop(message.seq, None):

@@ -22,6 +22,9 @@ PAGE_BYTES = 16 * 1024 * 1024
 TRIES = 5
 """How often a page is asked for before the caller hears Unreachable."""
 
+RECONNECT_S = 2.0
+"""How long each try waits for a lost connection to come back."""
+
 LAG_PAUSE_S, LAG_PAUSES = 0.02, 250
 END_OF_BATCH, NOT_FOUND = "204", "404"
 NO_MESSAGE = 10037
@@ -92,7 +95,7 @@ async def raw_page(connection: Connection, stream: str, after: int, limit: int) 
         except Unreachable:
             if attempt == TRIES:
                 raise
-            await wait_connected(connection)
+            await connection.wait_connected(RECONNECT_S)
             continue
         if status == NO_RESPONDERS:
             raise missing(stream)
@@ -100,14 +103,6 @@ async def raw_page(connection: Connection, stream: str, after: int, limit: int) 
             break
         return messages
     raise Unreachable(f"NATS at {connection.url}: reading {stream} after {after} ended with status {status}")
-
-
-async def wait_connected(connection: Connection, wait_s: float = 2.0) -> None:
-    """Wait for the connection to come back, at most `wait_s`."""
-    try:
-        await asyncio.wait_for(connection.connected.wait(), wait_s)
-    except TimeoutError:
-        return
 
 
 async def last_on_leader(connection: Connection, stream: str, subject: str) -> Received | None:

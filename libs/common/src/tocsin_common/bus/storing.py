@@ -1,0 +1,208 @@
+"""Storing messages in order, each once: atomic batches where writes are synced, chained windows elsewhere.
+
+In a chained window every message names its predecessor's id (`Nats-Expected-Last-Msg-Id`). When a lost connection or
+a new leader loses one, the server refuses the ones after it instead of storing them too early; storing goes on at the
+first message without a receipt. Ids that are stored already are receipts, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from tocsin_common.bus.connection import Connection, Headers, Refused, parse
+from tocsin_common.bus.protocol import Stored
+from tocsin_common.bus.recent import Recent
+from tocsin_common.errors import Conflict, Rejected, Unreachable
+
+log = structlog.get_logger()
+
+WINDOW_MESSAGES = 500
+"""Messages on their way at once; the server takes at most 1000 in an atomic batch."""
+
+WINDOW_BYTES = 8 * 1024 * 1024
+RECEIPTS_S = 10.0
+"""How long the receipts of one window may take: 500 synced writes take well below 2 s."""
+
+PATIENCE_S = 60.0
+"""How long a message is retried without any progress before the caller hears Unreachable."""
+
+PAUSE_FIRST_S, PAUSE_MAX_S = 0.05, 1.0
+WRONG_LAST_SEQUENCE, TOO_LARGE = 10071, 10054
+
+_nuid = NUID()
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to store. `expected_last`: only if this is the last sequence on its subject."""
+
+    subject: str
+    data: bytes
+    message_id: str
+    expected_last: int | None = None
+    headers: Headers | None = None
+
+
+class Storage:
+    """Stores on one connection. `trouble` says why it is retrying at the moment."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._recent: Recent[Outgoing] = Recent()
+        self._epoch = connection.epoch
+        self._restoring = asyncio.Lock()
+        self.trouble: str | None = None
+
+    async def store(
+        self, stream: str, messages: Sequence[Outgoing], *, atomic: bool = False, remember: bool = False
+    ) -> list[Stored]:
+        """Store messages of one stream in this order, and wait for every receipt.
+
+        `remember` them for a while, to store them again should a crash of the server lose them after all.
+        Raises Unreachable after PATIENCE_S without progress, Conflict for a wrong `expected_last`, Rejected when
+        the server will never take a message.
+        """
+        stored: list[Stored] = []
+        deadline, pause_s = time.monotonic() + PATIENCE_S, PAUSE_FIRST_S
+        while len(stored) < len(messages):
+            window = cut(messages, len(stored))
+            try:
+                await self._restore()
+                receipts = await self._window(stream, window, atomic=atomic)
+            except (Unreachable, Refused) as error:
+                self._give_up_on(stream, error, deadline)
+                await asyncio.sleep(pause_s)
+                await self._connection.wait_connected(PAUSE_MAX_S)
+                pause_s = min(PAUSE_MAX_S, 2 * pause_s)
+            else:
+                self.trouble = None
+                deadline, pause_s = time.monotonic() + PATIENCE_S, PAUSE_FIRST_S
+                stored += receipts
+                if remember:
+                    for message, receipt in zip(window, receipts, strict=False):
+                        self._recent.add(stream, receipt.seq, message.message_id, message, len(message.data))
+        return stored
+
+    async def batch(self, stream: str, window: Sequence[Outgoing]) -> list[Stored]:
+        """Store all or none with one commit; its receipt has the last sequence, the others are the ones before.
+
+        Raises Refused (a duplicate id among them is enough), Unreachable.
+        """
+        batch_id = new_id()
+        for number, message in enumerate(window, start=1):
+            headers = {**_headers(message), "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            if number < len(window):
+                await self._connection.send(message.subject, message.data, headers=headers)
+        headers["Nats-Batch-Commit"] = "1"
+        [receipt] = await _receipts([await self._connection.post(message.subject, message.data, headers)])
+        if isinstance(receipt, Exception):
+            raise receipt
+        first = receipt.seq - len(window) + 1
+        return [Stored(stream, seq, duplicate=False) for seq in range(first, receipt.seq + 1)]
+
+    async def _restore(self) -> None:
+        """When the connection was lost: store again what a crash of the server took with it, before anything else."""
+        async with self._restoring:
+            epoch = self._connection.epoch
+            if self._epoch == epoch:
+                return
+            for stream, lost in (await self._recent.lost(self._connection)).items():
+                log.warning("the server lost what it acknowledged; storing again", stream=stream, messages=len(lost))
+                stored = 0
+                while stored < len(lost):
+                    stored += len(await self._chain(stream, cut(lost, stored)))
+            self._epoch = epoch
+
+    async def _window(self, stream: str, window: Sequence[Outgoing], *, atomic: bool) -> list[Stored]:
+        """Receipts for the first messages of the window, at least one."""
+        if atomic and len(window) > 1:
+            try:
+                return await self.batch(stream, window)
+            except Refused as error:
+                log.debug("no atomic batch, one by one instead", stream=stream, error=str(error))
+        return await self._chain(stream, window)
+
+    async def _chain(self, stream: str, window: Sequence[Outgoing]) -> list[Stored]:
+        answers: list[asyncio.Future[Msg]] = []
+        previous = ""
+        try:
+            for message in window:
+                headers = _headers(message)
+                if previous:
+                    headers["Nats-Expected-Last-Msg-Id"] = previous
+                answers.append(await self._connection.post(message.subject, message.data, headers))
+                previous = message.message_id
+        except Unreachable:
+            if not answers:
+                raise
+        stored: list[Stored] = []
+        for receipt in await _receipts(answers):
+            if isinstance(receipt, Exception):
+                if not stored:
+                    raise receipt
+                break
+            stored.append(receipt)
+        return stored
+
+    def _give_up_on(self, stream: str, error: Unreachable | Refused, deadline: float) -> None:
+        """Decide whether an error can pass with time; raise what the caller must hear when it cannot."""
+        if isinstance(error, Refused):
+            if error.code == WRONG_LAST_SEQUENCE:
+                raise Conflict(f"{stream}: {error}") from error
+            if error.code == TOO_LARGE:
+                raise Rejected("too_large", f"{stream}: {error}") from error
+        self.trouble = f"storing on {stream} fails: {error}"
+        if self._connection.closed or time.monotonic() > deadline:
+            raise Unreachable(f"{stream}: not stored after {PATIENCE_S:g} s; {error}") from error
+        log.warning("not stored yet, trying again", stream=stream, error=str(error))
+
+
+def new_id() -> str:
+    """A unique id, for what has no cause to derive one from."""
+    return bytes(_nuid.next()).decode()
+
+
+def cut(messages: Sequence[Outgoing], start: int) -> Sequence[Outgoing]:
+    """The next window: bounded in messages and bytes, at least one message."""
+    size = 0
+    for end in range(start, min(len(messages), start + WINDOW_MESSAGES)):
+        size += len(messages[end].data)
+        if size > WINDOW_BYTES and end > start:
+            return messages[start:end]
+    return messages[start : start + WINDOW_MESSAGES]
+
+
+def _headers(message: Outgoing) -> Headers:
+    headers = {"Nats-Msg-Id": message.message_id, **(message.headers or {})}
+    if message.expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
+    return headers
+
+
+async def _receipts(answers: Sequence[asyncio.Future[Msg]]) -> list[Stored | Exception]:
+    """What the server said to each message, in order; waits at most RECEIPTS_S for all of them."""
+    await asyncio.wait(answers, timeout=RECEIPTS_S)
+    return [_receipt(answer) for answer in answers]
+
+
+def _receipt(answer: asyncio.Future[Msg]) -> Stored | Exception:
+    if not answer.done():
+        answer.cancel()
+        return Unreachable(f"no receipt within {RECEIPTS_S:g} s")
+    if answer.cancelled():
+        return Unreachable("no receipt")
+    error = answer.exception()
+    if isinstance(error, Exception):
+        return error
+    try:
+        receipt = parse(answer.result())
+    except (Refused, Unreachable) as refusal:
+        return refusal
+    return Stored(receipt["stream"], receipt["seq"], duplicate=receipt.get("duplicate", False))
