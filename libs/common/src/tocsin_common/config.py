@@ -30,20 +30,20 @@ class Section(BaseModel):
 
 class NatsSection(Section):
     url: str = Field(default="nats://127.0.0.1:4222", description="NATS server URL; several separated by commas.")
-    user: str | None = None
-    password: SecretStr | None = None
-    token: SecretStr | None = None
+    user: str | None = Field(default=None, description="User name, where the server asks for one.")
+    password: SecretStr | None = Field(default=None, description="Goes with `user`.")
+    token: SecretStr | None = Field(default=None, description="Instead of user and password.")
     credentials_file_path: Path | None = Field(default=None, description="A NATS .creds file.")
     replicas: int = Field(default=1, ge=1, le=5, description="Copies of every stream: 3 in production.")
 
 
 class LogSection(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    json_lines: bool = True
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
+    json_lines: bool = Field(default=True, description="One JSON object a line; otherwise text for people.")
 
 
 class HealthSection(Section):
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="Address of the health server.")
     port: int = Field(
         default=0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0 chooses a free one."
     )
