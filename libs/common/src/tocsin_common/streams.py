@@ -7,6 +7,7 @@ makes the server match this file, and a service that misses its stream says so a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from tocsin_common.events import CHANNELS
@@ -147,6 +148,7 @@ DURABLES = (
 )
 
 
+@lru_cache(maxsize=65536)
 def stream_of(subject: str) -> Stream:
     """The stream that stores a published subject. Raises LookupError when none does."""
     for stream in STREAMS:

@@ -81,9 +81,7 @@ class Account:
         return None
 
     def size(self, signal: SignalRaised, market: Decimal, prices: Mapping[str, Decimal]) -> Decimal | str:
-        """The signed amount to enter with at a market price, or the reason not to enter."""
-        if place_of(signal.exchange, signal.symbol) in self.held:
-            return "position_open"
+        """The signed amount to enter with at a market price, or the reason not to enter; `prices` of all it holds."""
         rules, long = self.portfolio, signal.side == "long"
         equity = self.ledger.equity(prices)
         if equity <= 0:

@@ -14,7 +14,7 @@ from tocsin_trading.prices import tick_of_clock
 
 @dataclass(slots=True)
 class Life:
-    """A signal in the market.
+    """A signal in the market; `place` names its instrument.
 
     `seen` holds the extremes of the slices before the current one. `waiting` and `holders` are the portfolios with
     an order on its way and with a position. `expired`: its outcome is out, its holders wait for a price to leave at.
@@ -22,6 +22,7 @@ class Life:
 
     signal: SignalRaised
     signal_id: str
+    place: str
     seen: Excursion
     waiting: list[str] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
@@ -29,11 +30,8 @@ class Life:
 
     @classmethod
     def of(cls, signal: SignalRaised) -> Life:
-        return cls(signal, signal.signal_id, Excursion(signal.entry, signal.entry))
-
-    @property
-    def place(self) -> str:
-        return place_of(self.signal.exchange, self.signal.symbol)
+        place = place_of(signal.exchange, signal.symbol)
+        return cls(signal, signal.signal_id, place, Excursion(signal.entry, signal.entry))
 
     def problem(self) -> str | None:
         """Why nobody can follow this signal and it has no outcome to wait for; None when it is sound."""

@@ -38,15 +38,27 @@ class Metrics:
 
     def published(self, events: Iterable[Event]) -> None:
         """Count events newly stored."""
+        outcomes: Tally[tuple[str, str]] = Tally()
+        fills: Tally[str] = Tally()
+        skips: Tally[str] = Tally()
+        equity: dict[str, float] = {}
         for event in events:
             if isinstance(event, OutcomeMeasured):
-                self._outcomes.labels(event.strategy, event.result).inc()
+                outcomes[event.strategy, event.result] += 1
             elif isinstance(event, OrderFilled):
-                self._fills.labels(event.reason).inc()
+                fills[event.reason] += 1
             elif isinstance(event, SignalSkipped):
-                self._skips.labels(event.reason).inc()
+                skips[event.reason] += 1
             elif isinstance(event, EquityMarked):
-                self._equity.labels(event.portfolio).set(float(event.equity))
+                equity[event.portfolio] = float(event.equity)
+        for (strategy, result), count in outcomes.items():
+            self._outcomes.labels(strategy, result).inc(count)
+        for reason, count in fills.items():
+            self._fills.labels(reason).inc(count)
+        for reason, count in skips.items():
+            self._skips.labels(reason).inc(count)
+        for portfolio, value in equity.items():
+            self._equity.labels(portfolio).set(value)
 
     def collect(self, state: State, late: Tally[str]) -> None:
         """Show where the simulation stands; takes over and clears its count of late rows."""

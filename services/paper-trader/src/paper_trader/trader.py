@@ -22,8 +22,8 @@ from paper_trader.store import SnapshotStore
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.errors import Rejected, Retryable, TocsinError
-from tocsin_common.events import ClockAdvanced, Event
-from tocsin_common.streams import CANDLES, CLOCK, OUTCOMES, PAPER, SIGNALS, TRADES, Stream, stream_of
+from tocsin_common.events import ClockAdvanced, Event, OutcomeMeasured
+from tocsin_common.streams import CANDLES, CLOCK, OUTCOMES, PAPER, SIGNALS, TRADES, Stream
 
 log = structlog.get_logger()
 
@@ -113,7 +113,7 @@ class Trader:
             self._stop.set()
             raise Retryable("simulation_failed", str(error)) from error
         fresh = [*self._feed.dead, *self._not_stored(events)]
-        self._outbox = sorted(fresh, key=lambda event: stream_of(event.subject).name)  # one batch per stream
+        self._outbox = sorted(fresh, key=lambda event: isinstance(event, OutcomeMeasured))  # one batch per stream
         self._feed.dead = []
         self._metrics.collect(self.simulation.state, self.simulation.late)
 

@@ -31,7 +31,11 @@ class State:
     announced: list[SignalRaised] = field(default_factory=list)
 
     def tape(self, place: str) -> Tape:
-        return self.tapes.setdefault(place, Tape())
+        """The tape of an instrument; an empty one, kept from now on, if nothing has been seen of it."""
+        tape = self.tapes.get(place)
+        if tape is None:
+            tape = self.tapes[place] = Tape()
+        return tape
 
 
 class Turn:
@@ -63,9 +67,9 @@ class Turn:
         ready = [signal for signal in self._state.announced if signal.confirmed_ms < self._until_ms]
         self._state.announced = [signal for signal in self._state.announced if signal.confirmed_ms >= self._until_ms]
         for signal in ready:
-            at_ms = max(signal.confirmed_ms, self._state.now_ms)
-            name = f"{100 - signal.confidence:03d} {signal.signal_id}"
-            self._agenda.add(Kind.CONFIRM, tick_of_clock(at_ms), partial(self._confirm, signal, at_ms), name=name)
+            life, at_ms = Life.of(signal), max(signal.confirmed_ms, self._state.now_ms)
+            name = f"{100 - signal.confidence:03d} {life.signal_id}"
+            self._agenda.add(Kind.CONFIRM, tick_of_clock(at_ms), partial(self._confirm, life, at_ms), name=name)
 
     def _open_accounts(self) -> None:
         """A new portfolio opens with the first price after it was added."""
@@ -137,9 +141,8 @@ class Turn:
     def _open(self, account: Account, ts_ms: int) -> None:
         self._events.append(account.open(ts_ms))
 
-    def _confirm(self, signal: SignalRaised, at_ms: int) -> None:
+    def _confirm(self, life: Life, at_ms: int) -> None:
         """A signal comes to life, unless it lives already, and is offered to every portfolio."""
-        life = Life.of(signal)
         lives = self._state.lives.setdefault(life.place, {})
         if life.signal_id in lives:
             return
@@ -168,6 +171,9 @@ class Turn:
         life.waiting.remove(account.name)
         quote = self._quote(life.place, row)
         tick = self._tick(life.place, row)
+        if life.place in account.held:
+            self._events.append(account.skip(quote.ts_ms, life.signal_id, "position_open"))
+            return
         amount = account.size(life.signal, quote.price, self._prices(account, tick))
         if isinstance(amount, str):
             self._events.append(account.skip(quote.ts_ms, life.signal_id, amount))
