@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market_ingest import exact
-from market_ingest.columns import NO_CANDLES, CandleRows, Candles, Instrument, Ints, Trades, flat, join
+from market_ingest.columns import NO_CANDLES, UNCOUNTED, CandleRows, Candles, Instrument, Ints, Trades, flat, join
 from market_ingest.validate import END_OF_TIME_MS
 from tocsin_common.events import Origin
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
@@ -142,7 +142,7 @@ class Level:
             np.minimum.reduceat(rows.low, starts),
             rows.close[ends],
             volume,
-            None if rows.trades is None else np.add.reduceat(rows.trades, starts),
+            _counts(rows.trades, starts),
         )
         last = len(starts) - 1
         total = sums.exact(last) if last else exact.add(before, sums.exact(0))
@@ -160,6 +160,14 @@ def _as_rows(trades: Trades) -> Candles:
 def _starts(opens: Ints) -> Ints:
     """Where each run of equal open times begins."""
     return np.concatenate(([0], np.flatnonzero(opens[1:] != opens[:-1]) + 1))
+
+
+def _counts(trades: Ints, starts: Ints) -> Ints:
+    """Trades per candle; what has an uncounted part is uncounted."""
+    if trades.min() > UNCOUNTED:
+        return np.add.reduceat(trades, starts)
+    unknown = np.minimum.reduceat(trades, starts) == UNCOUNTED
+    return np.where(unknown, UNCOUNTED, np.add.reduceat(trades, starts))
 
 
 def _heard(rows: Candles, opens: Ints, silent: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Candles, Ints]:
@@ -246,12 +254,19 @@ class InstrumentCandles:
         if level is self.levels[0]:
             self.settled_ms, self.price = level.closed_ms, float(candles.close[-1])
 
-    def remember_candles(self, rows: CandleRows) -> None:
-        """After a restart, when all levels are settled: the next longer open candle is made of these."""
+    def remember_candles(self, rows: CandleRows, out: Closed) -> None:
+        """After a restart, when all levels are settled: the next longer open candle is made of these.
+
+        Longest timeframe first. What had closed but was not stored in time closes now.
+        """
         index = TIMEFRAMES.index(rows.timeframe) + 1
-        if index < len(self.levels):
-            self.levels[index].origin = rows.origin
-            self.levels[index].add(rows.candles)
+        if index == len(self.levels):
+            return
+        longer = self.levels[index]
+        longer.origin = rows.origin
+        closed, _ = longer.add(rows.candles)
+        if len(closed):
+            self._cascade(index, closed, longer.closed_ms, out)
 
     def remember_trades(self, trades: Trades) -> None:
         """After a restart, when all levels are settled: the open minute is made of these."""

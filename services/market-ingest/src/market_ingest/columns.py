@@ -14,6 +14,8 @@ from tocsin_common.events import CandlesClosed, Origin, TradesReceived
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+UNCOUNTED = -1
+
 
 class Instrument(NamedTuple):
     """One market: a ccxt exchange id and a unified symbol."""
@@ -46,7 +48,7 @@ class Trades:
 
 @dataclass(frozen=True, slots=True)
 class Candles:
-    """Candles of one instrument and timeframe, oldest first. `trades` None: the source does not count them."""
+    """Candles of one instrument and timeframe, oldest first; `trades` is UNCOUNTED where the source does not say."""
 
     open_ms: Ints
     open: Floats
@@ -54,7 +56,7 @@ class Candles:
     low: Floats
     close: Floats
     volume: Floats
-    trades: Ints | None
+    trades: Ints
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -68,7 +70,7 @@ class Candles:
             self.low[part],
             self.close[part],
             self.volume[part],
-            None if self.trades is None else self.trades[part],
+            self.trades[part],
         )
 
     def moved(self, by_ms: int) -> Candles:
@@ -78,10 +80,9 @@ class Candles:
 
 
 def join(parts: Sequence[Candles]) -> Candles:
-    """Put candles of one instrument and timeframe one after the other; counts survive only if all parts have them."""
+    """Put candles of one instrument and timeframe one after the other."""
     if len(parts) == 1:
         return parts[0]
-    counts = [part.trades for part in parts if part.trades is not None]
     return Candles(
         np.concatenate([part.open_ms for part in parts]),
         np.concatenate([part.open for part in parts]),
@@ -89,8 +90,13 @@ def join(parts: Sequence[Candles]) -> Candles:
         np.concatenate([part.low for part in parts]),
         np.concatenate([part.close for part in parts]),
         np.concatenate([part.volume for part in parts]),
-        np.concatenate(counts) if len(counts) == len(parts) else None,
+        np.concatenate([part.trades for part in parts]),
     )
+
+
+def uncounted(rows: int) -> Ints:
+    """The column `trades` of candles whose source does not count them."""
+    return np.full(rows, UNCOUNTED, np.int64)
 
 
 def flat(open_ms: Ints, price: Floats | float) -> Candles:
@@ -108,7 +114,7 @@ def candles_of(event: CandlesClosed) -> Candles:
         np.array(event.low, np.float64),
         np.array(event.close, np.float64),
         np.array(event.volume, np.float64),
-        None if event.trades is None else np.array(event.trades, np.int64),
+        uncounted(len(event.open_ms)) if event.trades is None else np.array(event.trades, np.int64),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from market_ingest.candles import CandleBuilder, Closed
-from market_ingest.columns import CandleRows, Candles, Instrument, TradeRows, join, trades_of
+import numpy as np
+
+from market_ingest.candles import CandleBuilder, Closed, InstrumentCandles
+from market_ingest.columns import UNCOUNTED, CandleRows, Candles, Instrument, TradeRows, Trades, join, trades_of
 from market_ingest.sources.chunk import Chunk
 from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceived
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -36,8 +39,9 @@ class Progress:
     """How far a source has come.
 
     `cursor` and `clock_ms` are where it goes on; `time_ms` is what a mark may claim: everything that happened before
-    it has been given to the streams. `stored_trades`: how many trades after the cursor each instrument
-    has on TRADES already; `stored_candles`: open time up to which a key's candles are on CANDLES already.
+    it has been given to the streams. `stored_trades`: how many trades after the cursor each instrument has on TRADES
+    already; `stored_candles`: open time up to which a key's candles are on CANDLES already. Until all of them have
+    come again, and the clock stands at `hold_until_ms`, no mark may be made: it would claim too much.
     """
 
     cursor: int = 0
@@ -47,6 +51,12 @@ class Progress:
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0))
     stored_trades: dict[Instrument, int] = field(default_factory=dict)
     stored_candles: dict[Key, int] = field(default_factory=dict)
+    hold_until_ms: int = 0
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether a mark would be ahead of what has been handled since the restart."""
+        return bool(self.stored_trades) or self.clock_ms < self.hold_until_ms
 
 
 class Ingest:
@@ -58,37 +68,44 @@ class Ingest:
         self.progress = progress
         self._settle_ms = settle_ms
 
-    def take_stored(self, batches: Iterable[TradesReceived]) -> list[Event]:
-        """Take trades that are on TRADES after the last mark: only their candles are still missing."""
-        out = Closed()
-        totals = self.progress.totals
+    def take_stored(self, batches: Iterable[TradesReceived], out: Closed) -> list[Event]:
+        """Take live trades that are on TRADES after the last mark: only their candles may still be missing."""
         for batch in batches:
-            instrument = Instrument(batch.exchange, batch.symbol)
-            self.builder.of(instrument).add_trades(trades_of(batch), out)
-            totals["trades_read"] += len(batch.ts_ms)
-            totals["trades_published"] += len(batch.ts_ms)
+            trades = trades_of(batch)
+            self.builder.of(Instrument(batch.exchange, batch.symbol)).add_trades(trades, out)
+            self._count_trades(len(trades))
         return self._closed_events(out)
 
     def handle(self, chunk: Chunk, received_ms: int) -> list[Event]:
         """The events of a chunk, in the order in which they must be stored."""
         for exchange in chunk.interrupted:
             self.builder.interrupt(exchange)
-        out = Closed()
         trades: list[Event] = []
-        for candle_rows in chunk.candles:
-            self.progress.totals["candles_read"] += len(candle_rows.candles)
-            candles = self.builder.of(candle_rows.instrument)
-            candles.add_candles(candle_rows.timeframe, candle_rows.origin, candle_rows.candles, out)
-        for trade_rows in chunk.trades:
-            rows = self._unpublished(trade_rows)
-            if rows is not None:
-                trades += trade_events(rows, self.source_id, chunk.cursor, received_ms)
-                self.builder.of(rows.instrument).add_trades(rows.trades, out)
-                self.progress.totals["trades_published"] += len(rows.trades)
-                self.progress.totals["trades_read"] += len(rows.trades)
+        for rows in chunk.trades:
+            self._count_trades(len(rows.trades))
+            trades += trade_events(self._unstored_trades(rows), self.source_id, chunk.cursor, received_ms)
+        out = Closed()
+        self._build(chunk, out)
         self._advance(chunk, out)
         self._count_refused(chunk)
         return [*chunk.feeds, *trades, *self._closed_events(out)]
+
+    def _build(self, chunk: Chunk, out: Closed) -> None:
+        """Give the builder what the chunk holds: candles first, except where minutes and trades must alternate."""
+        traded = {rows.instrument for rows in chunk.trades}
+        minutes: dict[Instrument, CandleRows] = {}
+        for rows in chunk.candles:
+            self.progress.totals["candles_read"] += len(rows.candles)
+            if rows.timeframe == "1m" and rows.instrument in traded:
+                minutes[rows.instrument] = rows
+            else:
+                self.builder.of(rows.instrument).add_candles(rows.timeframe, rows.origin, rows.candles, out)
+        for trade_rows in chunk.trades:
+            candles, given = self.builder.of(trade_rows.instrument), minutes.get(trade_rows.instrument)
+            if given is None:
+                candles.add_trades(trade_rows.trades, out)
+            else:
+                _alternate(candles, trade_rows.trades, given, out)
 
     def _advance(self, chunk: Chunk, out: Closed) -> None:
         progress = self.progress
@@ -111,15 +128,19 @@ class Ingest:
         totals["candles_rejected"] += candles_rejected
         totals["candles_read"] += candles_rejected
 
-    def _unpublished(self, rows: TradeRows) -> TradeRows | None:
+    def _count_trades(self, rows: int) -> None:
+        self.progress.totals["trades_read"] += rows
+        self.progress.totals["trades_published"] += rows
+
+    def _unstored_trades(self, rows: TradeRows) -> TradeRows:
         """Leave out the trades that were stored before a crash."""
         stored = self.progress.stored_trades.get(rows.instrument, 0)
         if not stored:
             return rows
         again = min(stored, len(rows.trades))
         self.progress.stored_trades[rows.instrument] = stored - again
-        if again == len(rows.trades):
-            return None
+        if again == stored:
+            del self.progress.stored_trades[rows.instrument]
         return TradeRows(rows.instrument, rows.trades.rows(again, len(rows.trades)))
 
     def _closed_events(self, out: Closed) -> list[Event]:
@@ -142,17 +163,31 @@ class Ingest:
             totals["candles_closed"] += len(rows.candles)
             end_ms = int(rows.candles.open_ms[-1]) + TIMEFRAME_MS[rows.timeframe]
             self.progress.time_ms = max(self.progress.time_ms, end_ms)
-            missing = self._unstored(rows)
+            missing = self._unstored_candles(rows)
             if len(missing):
                 events += candle_events(rows, missing)
         return events
 
-    def _unstored(self, rows: CandleRows) -> Candles:
+    def _unstored_candles(self, rows: CandleRows) -> Candles:
         """Leave out the candles that were stored before a crash."""
         through_ms = self.progress.stored_candles.get((rows.instrument, rows.timeframe))
         if through_ms is None or int(rows.candles.open_ms[0]) > through_ms:
             return rows.candles
         return rows.candles.rows(rows.candles.open_ms > through_ms)
+
+
+def _alternate(candles: InstrumentCandles, trades: Trades, minutes: CandleRows, out: Closed) -> None:
+    """Trades and given minutes of one instrument in the order of their happening: a given minute takes the place of
+    the one its trades made."""
+    ends_ms = minutes.candles.open_ms + TIMEFRAME_MS["1m"]
+    first = 0
+    for at, end in enumerate(np.searchsorted(trades.ts_ms, ends_ms).tolist()):
+        if end > first:
+            candles.add_trades(trades.rows(first, end), out)
+            first = end
+        candles.add_candles("1m", minutes.origin, minutes.candles.rows(slice(at, at + 1)), out)
+    if first < len(trades):
+        candles.add_trades(trades.rows(first, len(trades)), out)
 
 
 def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
@@ -177,26 +212,26 @@ def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int)
 
 
 def candle_events(rows: CandleRows, candles: Candles) -> list[Event]:
-    """Closed candles of one instrument and timeframe as messages of at most BATCH_ROWS."""
-    events: list[Event] = []
-    for at in range(0, len(candles), BATCH_ROWS):
-        part = candles.rows(slice(at, at + BATCH_ROWS))
-        events.append(
-            CandlesClosed(
-                exchange=rows.instrument.exchange,
-                symbol=rows.instrument.symbol,
-                timeframe=rows.timeframe,
-                origin=rows.origin,
-                open_ms=part.open_ms.tolist(),
-                open=part.open.tolist(),
-                high=part.high.tolist(),
-                low=part.low.tolist(),
-                close=part.close.tolist(),
-                volume=part.volume.tolist(),
-                trades=None if part.trades is None else part.trades.tolist(),
-            )
+    """Closed candles of one key as messages of at most BATCH_ROWS, each with trade counts or without."""
+    counted = candles.trades > UNCOUNTED
+    cuts = (np.flatnonzero(counted[1:] != counted[:-1]) + 1).tolist()
+    starts = sorted({*range(0, len(candles), BATCH_ROWS), *cuts})
+    return [
+        CandlesClosed(
+            exchange=rows.instrument.exchange,
+            symbol=rows.instrument.symbol,
+            timeframe=rows.timeframe,
+            origin=rows.origin,
+            open_ms=candles.open_ms[first:end].tolist(),
+            open=candles.open[first:end].tolist(),
+            high=candles.high[first:end].tolist(),
+            low=candles.low[first:end].tolist(),
+            close=candles.close[first:end].tolist(),
+            volume=candles.volume[first:end].tolist(),
+            trades=candles.trades[first:end].tolist() if counted[first] else None,
         )
-    return events
+        for first, end in itertools.pairwise([*starts, len(candles)])
+    ]
 
 
 def _by_key(closed: Sequence[CandleRows]) -> list[CandleRows]:

@@ -27,7 +27,7 @@ MARK_S = 1.0
 async def run(source: Source, bus: Bus, settings: IngestSection, stop: asyncio.Event, metrics: IngestMetrics) -> None:
     """Bring a source onto the streams until it ends or `stop` is set; goes on where the streams end."""
     builder = CandleBuilder(gap_ms=settings.gap_ms, grace_ms=settings.grace_ms, flats_by_clock=source.live)
-    resumed = await resume(bus, source.source_id, source.instruments, builder)
+    resumed = await resume(bus, source, builder)
     if resumed.progress.ended:
         log.info("this source has been read to its end before", source=source.source_id)
         return
@@ -68,7 +68,8 @@ class _Pipeline:
 
     async def run(self, resumed: Resumed) -> None:
         self._source.remember([*resumed.recent, *resumed.unclosed])
-        await self._publisher.store(self._ingest.take_stored(resumed.unclosed))
+        unclosed = resumed.unclosed if self._source.live else []
+        await self._publisher.store(self._ingest.take_stored(unclosed, resumed.closed))
         async for chunk in self._source.chunks(resumed.progress.cursor):
             await self._take(chunk)
             if self._stop.is_set() or chunk.ended:
@@ -84,7 +85,8 @@ class _Pipeline:
         self._count(chunk, self._ingest.progress.totals["trades_late"] - late)
         self._rows_since_mark += sum(len(rows.trades) for rows in chunk.trades)
         something_closed = self._ingest.progress.totals["candles_closed"] > closed
-        if something_closed or chunk.ended or self._mark_is_due():
+        due = something_closed or self._mark_is_due()
+        if chunk.ended or (due and not self._ingest.progress.catching_up):
             await self._publisher.mark()
             self._marked_s, self._rows_since_mark = time.monotonic(), 0
             await self._publisher.wait_for_consumers(self._max_lag_marks)

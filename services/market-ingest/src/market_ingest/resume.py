@@ -1,8 +1,11 @@
 """Where a source goes on after a stop or a crash: everything is read back from the streams.
 
 The last mark of the source gives its cursor, clock and counts, and the sequences from which open candles can be made
-again. What was stored after that mark is not stored again: trades are counted per instrument (a source gives them in
-the same order every time), candles are recognised by instrument, timeframe and open time.
+again. What was stored after that mark is not stored again:
+
+- A source that can be asked for the past gives it once more, from the mark on. Its trades are counted per instrument,
+  because they come in the same order every time; its candles are recognised by instrument, timeframe and open time.
+- A live source cannot. All its stored candles are final, and its stored trades make those that are still missing.
 """
 
 from __future__ import annotations
@@ -15,26 +18,34 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from market_ingest.candles import MINUTE_MS, CandleBuilder
+from market_ingest.candles import MINUTE_MS, CandleBuilder, Closed
 from market_ingest.columns import CandleRows, Candles, Instrument, candles_of, join, trades_of
 from market_ingest.ingest import Key, Progress
 from market_ingest.marks import Backlog
+from market_ingest.sources.chunk import Source
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import CandlesClosed, ClockAdvanced, TradesReceived
 from tocsin_common.streams import CANDLES, CLOCK, TRADES, Stream
 from tocsin_common.subjects import candles as candles_subject
 from tocsin_common.subjects import clock as clock_subject
-from tocsin_trading.timeframes import TIMEFRAMES
+from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 log = structlog.get_logger()
 
 MARKS_AT_A_TIME = 5_000
 LOOKUPS_AT_A_TIME = 64
 
+HOLD_MS = MINUTE_MS
+"""Longest grace: a stored candle has closed again when the clock is this far past its end."""
+
 
 @dataclass(slots=True)
 class Resumed:
-    """What the streams say about a source. `unclosed`: its trades after the last mark, `recent`: those before it."""
+    """What the streams say about a source.
+
+    `unclosed` are its trades after the last mark, `recent` those before it that open candles are made of. `closed`
+    is what had closed without being stored.
+    """
 
     progress: Progress = field(default_factory=Progress)
     trades_seq: int = 0
@@ -43,6 +54,7 @@ class Resumed:
     candles_backlog: Backlog = field(default_factory=Backlog)
     recent: list[TradesReceived] = field(default_factory=list)
     unclosed: list[TradesReceived] = field(default_factory=list)
+    closed: Closed = field(default_factory=Closed)
 
 
 async def last_mark(bus: Bus, source_id: str | None = None) -> ClockAdvanced | None:
@@ -63,33 +75,44 @@ async def last_mark(bus: Bus, source_id: str | None = None) -> ClockAdvanced | N
     return found
 
 
-async def resume(bus: Bus, source_id: str, instruments: Sequence[Instrument], builder: CandleBuilder) -> Resumed:
+async def resume(bus: Bus, source: Source, builder: CandleBuilder) -> Resumed:
     """Find out how far a source has come and put the builder into the state of its last mark."""
-    newest = await last_mark(bus)
-    ours = await last_mark(bus, source_id)
-    before = ours or newest or _NOTHING
+    newest, ours = await last_mark(bus), await last_mark(bus, source.source_id)
     trades_state, candles_state = await bus.stream_state(TRADES), await bus.stream_state(CANDLES)
     resumed = Resumed(trades_seq=trades_state.last_seq, candles_seq=candles_state.last_seq)
     if ours:
-        known = resumed.progress.totals
-        resumed.progress = Progress(ours.cursor, ours.time_ms, ours.time_ms, ours.ended, {**known, **ours.totals})
-    if ours and ours.ended:
+        totals = {**resumed.progress.totals, **ours.totals}
+        resumed.progress = Progress(ours.cursor, ours.time_ms, ours.time_ms, ours.ended, totals)
+    if resumed.progress.ended:
         return resumed
-    if ours and ours.trades_from_seq < trades_state.first_seq and ours.trades_from_seq <= ours.trades_seq:
-        log.warning("trades of open candles have expired: these candles will be incomplete", source=source_id)
-    if before is not ours:
-        before = msgspec.structs.replace(
-            before, trades_from_seq=before.trades_seq + 1, candles_from_seq=before.candles_seq + 1
-        )
-    await _read_trades(bus, source_id, before, resumed)
-    window = await _read_candles(bus, before, resumed, frozenset(instruments))
-    await _settle(bus, before.candles_seq, instruments, window, builder)
-    for rows in window.values():
-        builder.of(rows.instrument).remember_candles(rows)
+    before = ours or _beginning(newest)
+    if trades_state.first_seq > before.trades_from_seq and before.trades_from_seq <= before.trades_seq:
+        log.warning("trades of open candles have expired: these candles will be incomplete", source=source.source_id)
+    await _read_trades(bus, source.source_id, before, resumed)
+    window = await _read_candles(bus, source, before, resumed)
+    if newest is not None and newest is not ours and newest != ours:
+        resumed.progress.hold_until_ms = 0
+    await _settle(
+        bus, candles_state.last_seq if source.live else before.candles_seq, source.instruments, window, builder
+    )
+    for rows in sorted(window.values(), key=lambda rows: -TIMEFRAME_MS[rows.timeframe]):
+        builder.of(rows.instrument).remember_candles(rows, resumed.closed)
     for batch in resumed.recent:
         builder.of(Instrument(batch.exchange, batch.symbol)).remember_trades(trades_of(batch))
-    log.info("resuming", source=source_id, cursor=resumed.progress.cursor, stored_after_mark=len(resumed.unclosed))
+    cursor, stored = resumed.progress.cursor, sum(len(batch.ts_ms) for batch in resumed.unclosed)
+    log.info("resuming", source=source.source_id, cursor=cursor, trades_after_mark=stored)
     return resumed
+
+
+def _beginning(newest: ClockAdvanced | None) -> ClockAdvanced:
+    """The mark of a source that has none: where the last other source stood, and no open candles."""
+    if newest is None:
+        return ClockAdvanced(
+            stage="market", source="", time_ms=0, trades_seq=0, candles_seq=0, trades_from_seq=1, candles_from_seq=1
+        )
+    return msgspec.structs.replace(
+        newest, trades_from_seq=newest.trades_seq + 1, candles_from_seq=newest.candles_seq + 1
+    )
 
 
 async def _read_trades(bus: Bus, source_id: str, before: ClockAdvanced, resumed: Resumed) -> None:
@@ -107,10 +130,10 @@ async def _read_trades(bus: Bus, source_id: str, before: ClockAdvanced, resumed:
             stored[instrument] = stored.get(instrument, 0) + len(event.ts_ms)
 
 
-async def _read_candles(
-    bus: Bus, before: ClockAdvanced, resumed: Resumed, known: frozenset[Instrument]
-) -> dict[Key, CandleRows]:
-    """The candles that open longer candles are made of; those after the mark are noted as stored."""
+async def _read_candles(bus: Bus, source: Source, before: ClockAdvanced, resumed: Resumed) -> dict[Key, CandleRows]:
+    """The candles that open longer candles are made of. Those after the mark are noted as stored, or, of a live
+    source, are as final as the others."""
+    known, progress = frozenset(source.instruments), resumed.progress
     parts: dict[Key, list[CandlesClosed]] = defaultdict(list)
     for message in await _read(bus, CANDLES, before.candles_from_seq - 1, resumed.candles_seq):
         event = message.event()
@@ -118,10 +141,14 @@ async def _read_candles(
             continue
         instrument = Instrument(event.exchange, event.symbol)
         resumed.candles_backlog.add(instrument, event.open_ms[-1], message.seq)
-        if message.seq <= before.candles_seq:
+        after_mark = message.seq > before.candles_seq
+        if source.live or not after_mark:
             parts[instrument, event.timeframe].append(event)
+            progress.totals["candles_closed"] += len(event.open_ms) * after_mark
         else:
-            resumed.progress.stored_candles[instrument, event.timeframe] = event.open_ms[-1]
+            progress.stored_candles[instrument, event.timeframe] = event.open_ms[-1]
+            end_ms = event.open_ms[-1] + TIMEFRAME_MS[event.timeframe]
+            progress.hold_until_ms = max(progress.hold_until_ms, end_ms + HOLD_MS)
     return {
         (instrument, timeframe): CandleRows(instrument, timeframe, some[-1].origin, join([*map(candles_of, some)]))
         for (instrument, timeframe), some in parts.items()
@@ -168,6 +195,3 @@ def _as_mark(message: Received) -> ClockAdvanced:
     if not isinstance(event, ClockAdvanced):
         raise TypeError(f"sequence {message.seq} of CLOCK is a {type(event).__name__}")
     return event
-
-
-_NOTHING = ClockAdvanced(stage="market", source="", time_ms=0, trades_seq=0, candles_seq=0)

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from market_ingest.columns import CandleRows, Candles, Instrument, Ints, TradeRows, Trades
+from market_ingest.columns import CandleRows, Candles, Instrument, Ints, TradeRows, Trades, uncounted
 from market_ingest.sources.files import CANDLE_COLUMNS, TRADE_COLUMNS, TRADE_OPTIONS, File, UnreadableFile, read
 from market_ingest.validate import (
     ACCEPTED,
@@ -180,7 +180,7 @@ def _candle_table(frame: pl.DataFrame, now_ms: int) -> _CandleTable:
     lengths = frame["timeframe"].replace_strict(TIMEFRAME_MS, return_dtype=pl.Int64).to_numpy()
     names = ("ts_ms", "open", "high", "low", "close", "volume")
     open_ms, first, high, low, close, volume = (frame[name].to_numpy() for name in names)
-    candles = Candles(open_ms, first, high, low, close, volume, None)
+    candles = Candles(open_ms, first, high, low, close, volume, uncounted(len(open_ms)))
     code = check_candles(candles, lengths, now_ms)
     code[~frame["named"].to_numpy()] = BAD_SYMBOL
     at_ms = _happening_ms(open_ms + lengths, code)

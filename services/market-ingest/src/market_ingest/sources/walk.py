@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from market_ingest.columns import Candles, Floats, Trades
+from market_ingest.columns import Candles, Floats, Trades, uncounted
 
 MINUTE_MS, MINUTES = 60_000, 1440
 DAY_MS = MINUTE_MS * MINUTES
@@ -115,7 +115,7 @@ class SymbolWalk:
             self._as_prices(np.minimum(first, last) - below),
             self._as_prices(last),
             np.maximum(np.round(value / self._start, self._amount_decimals), 10.0**-self._amount_decimals),
-            None,
+            uncounted(MINUTES),
         )
 
     def _as_prices(self, logarithms: Floats) -> Floats:
