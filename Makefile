@@ -14,9 +14,9 @@ PACKAGES := libs/common libs/trading services/market-ingest services/signal-engi
             services/paper-trader services/api-gateway cli
 MANIFESTS := $(PACKAGES:%=%/pyproject.toml)
 EDITABLE := $(PACKAGES:%=-e %)
-SOURCES := libs services cli tests bench requirements conftest.py
+SOURCES := libs services cli tests bench docs requirements conftest.py
 
-.PHONY: help install run test check-lock lint types tests e2e bench lock clean
+.PHONY: help install run test check-lock lint types tests bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
