@@ -79,8 +79,11 @@ def _header(about: About, status: Status) -> RenderableType:
     grid.add_row(
         Text.assemble("API ", (f"{about.api_url}/docs", "bold cyan")), Text(f"data in {about.data_dir}", "dim")
     )
-    grid.add_row(_problem(status), Text(f"{about.nats}  {about.postgres}", "dim"))
-    return Panel(grid, title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right")
+    servers = Text(f"   {about.nats}  {about.postgres}", "dim")
+    state = _state(status)
+    last = Text.assemble(state, servers) if status.ready else state
+    last.no_wrap, last.overflow = True, "ellipsis"
+    return Panel(Group(grid, last), title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right")
 
 
 def _parts(parts: Sequence[PartStatus]) -> RenderableType:
@@ -98,7 +101,7 @@ def _parts(parts: Sequence[PartStatus]) -> RenderableType:
     return table
 
 
-def _problem(status: Status) -> Text:
+def _state(status: Status) -> Text:
     """The most important thing that is wrong, or that nothing is."""
     ill = [part for part in status.parts if part.note]
     if status.problem:

@@ -99,3 +99,16 @@ def _columns(events: list[tuple[CandlesClosed, int]]) -> Candles:
         np.repeat([seq for _, seq in events], sizes)[order],
         np.repeat([ORIGINS.index(event.origin) for event, _ in events], sizes)[order],
     )
+
+
+def closes_at(candles: Candles, open_ms: set[int]) -> dict[int, float]:
+    """The first published close of each candle that opens at one of the given times."""
+    chosen = candles.where(np.isin(candles.open_ms, list(open_ms)) & (candles.revision == 0))
+    return dict(zip(chosen.open_ms.tolist(), chosen.values[:, 3].tolist(), strict=True))
+
+
+def ranges_at(candles: Candles, open_ms: set[int]) -> dict[int, tuple[float, float]]:
+    """Lowest and highest price of each candle that opens at one of the given times."""
+    chosen = candles.where(np.isin(candles.open_ms, list(open_ms)))
+    low, high = chosen.values[:, 2].tolist(), chosen.values[:, 1].tolist()
+    return dict(zip(chosen.open_ms.tolist(), zip(low, high, strict=True), strict=True))

@@ -82,11 +82,12 @@ def long_candles_are_made_of_short_ones(facts: Facts) -> Iterator[str]:
 def _differences(parts: Candles, whole: Candles, length_ms: int) -> Iterator[tuple[int, str, float, float]]:
     """Open time, field, stored and aggregated value of every long candle that differs from its parts.
 
-    Flat parts (no trades) of a candle that traded do not count: they repeat a price from before. Left out are long
+    Flat parts (no volume) of a candle that traded do not count: they repeat a price from before. Left out are long
     candles that nobody made from these parts: those of another origin, and history that begins later in the parts.
     """
     opens = parts.open_ms // length_ms * length_ms
-    parts = parts.where((parts.trades != 0) | ~np.isin(opens, opens[parts.trades != 0]))
+    traded = parts.values[:, 4] > 0
+    parts = parts.where(traded | ~np.isin(opens, opens[traded]))
     opens, starts = np.unique(parts.open_ms // length_ms * length_ms, return_index=True)
     if not len(opens):
         return

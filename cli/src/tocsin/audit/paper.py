@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Context, Decimal, localcontext
 
+from tocsin.audit.candles import ranges_at
 from tocsin.audit.facts import Facts, PaperEvent
 from tocsin_common.events import EquityMarked, OrderFilled, PortfolioOpened, SignalSkipped
 
@@ -77,12 +79,14 @@ def positions_follow_from_fills(facts: Facts) -> Iterator[str]:
             for event in events:
                 if isinstance(event, OrderFilled):
                     signed = event.amount if event.side == "buy" else -event.amount
-                    amounts[event.position_id] = amounts.get(event.position_id, Decimal(0)) + signed
-                    if amounts[event.position_id] != event.position_amount:
-                        yield f"{_name(event)}: position {event.position_amount}, fills {amounts[event.position_id]}"
+                    amount = amounts.pop(event.position_id, Decimal(0)) + signed
+                    if amount:
+                        amounts[event.position_id] = amount
+                    if amount != event.position_amount:
+                        yield f"{_name(event)}: position {event.position_amount}, fills {amount}"
                 elif isinstance(event, EquityMarked):
                     held = {holding.position_id: holding.amount for holding in event.holdings}
-                    if held != {name: amount for name, amount in amounts.items() if amount}:
+                    if held != amounts:
                         yield f"{_name(event)}: holdings are not the open positions"
 
 
@@ -111,13 +115,10 @@ def _ranges_of_basis_candles(facts: Facts) -> dict[tuple[str, str, str], list[tu
     for event in _events(facts):
         if isinstance(event, OrderFilled) and event.basis == "candle" and event.basis_ref.isdigit():
             wanted.setdefault((event.exchange, event.symbol), set()).add(int(event.basis_ref))
-    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for (exchange, symbol, _), candles in facts.candles.by_key.items():
-        opens = wanted.get((exchange, symbol), set())
-        rows = zip(candles.open_ms.tolist(), candles.values[:, 2].tolist(), candles.values[:, 1].tolist(), strict=True)
-        for open_ms, low, high in rows if opens else ():
-            if open_ms in opens:
-                found.setdefault((exchange, symbol, str(open_ms)), []).append((low, high))
+        for open_ms, low_and_high in ranges_at(candles, wanted.get((exchange, symbol), set())).items():
+            found[exchange, symbol, str(open_ms)].append(low_and_high)
     return found
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from api_gateway import postgres
 from tocsin.audit.facts import Facts, collect
 from tocsin.audit.invariant import Result
+from tocsin.audit.memory import collector_paused
 from tocsin.audit.projections import Evidence
 from tocsin.audit.rows import read_rows
 from tocsin.audit.table import check_all
@@ -63,7 +64,7 @@ def audit(
 
 async def _audit(where: Target) -> tuple[Sequence[Result], Facts, float]:
     started = time.monotonic()
-    with err.status("reading", spinner="dots") as status:
+    with collector_paused(), err.status("reading", spinner="dots") as status:
         async with join_or_start(where, "audit") as found, connected(found, "audit") as bus:
             status.update("reading the tables")
             connection = await postgres.connect(found.postgres_url.get_secret_value())

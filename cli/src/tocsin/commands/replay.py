@@ -17,6 +17,7 @@ from api_gateway import postgres, schema
 from market_ingest.sources.replay import FilesSummary, check_files
 from tocsin import market
 from tocsin.audit.facts import collect
+from tocsin.audit.memory import collector_paused
 from tocsin.console import EXIT_FAILED, err, out, run, say
 from tocsin.idle import Patience, Progress, look
 from tocsin.interrupt import until_interrupted
@@ -91,7 +92,8 @@ async def _replay(
         await _until_idle(system, checked, Patience(STALLED_S, while_running=not speed))
         ended_s = time.time()
         say("counting")
-        facts = await collect(system.bus)
+        with collector_paused():
+            facts = await collect(system.bus)
         rows = await _count_rows(system)
         return summarise(facts, rows, ended_s - await _began_s(system, before))
 

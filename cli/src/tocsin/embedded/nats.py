@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ MAX_PAYLOAD = "8MB"
 
 CONFIG = """\
 listen: 127.0.0.1:{port}
-server_name: tocsin
+server_name: {name}
 pid_file: {pid_file}
 max_payload: {max_payload}
 jetstream {{
@@ -38,6 +39,7 @@ class NatsServer:
     def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
         self._process = ServerProcess("NATS", data_dir / "nats", stop_signal=signal.SIGTERM)
         self._port = port or free_port()
+        self._name = f"tocsin-{secrets.token_hex(4)}"
 
     @property
     def url(self) -> str:
@@ -60,6 +62,7 @@ class NatsServer:
         config.write_text(
             CONFIG.format(
                 port=self._port,
+                name=self._name,
                 pid_file=json.dumps(str(pid_file)),
                 max_payload=MAX_PAYLOAD,
                 store=json.dumps(str(folder / "store")),
@@ -85,9 +88,13 @@ class NatsServer:
         await self.stop()
 
     def _greets(self) -> bool:
+        """Whether our server, and not a stranger on the same port, says hello."""
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as client:
-                return client.recv(4) == b"INFO"
+            with (
+                socket.create_connection(("127.0.0.1", self._port), timeout=1) as client,
+                client.makefile("rb") as lines,
+            ):
+                return self._name.encode() in lines.readline()
         except OSError:
             return False
 

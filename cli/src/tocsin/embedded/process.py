@@ -55,9 +55,15 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is None
 
     def claim(self) -> None:
-        """Take the folder for ourselves. Raises Unreachable when another process holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "lock").open("ab")
+        """Take the folder for ourselves. Raises Unreachable when it is another user's, or another process holds it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("ab")
+        except OSError as error:
+            raise Unreachable(
+                f"{self.name} cannot use {self.folder} ({error.strerror}); it may belong to another user:"
+                " remove it, or choose another --data-dir"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
