@@ -303,3 +303,39 @@ async def test_a_portfolio_document_out_of_range_is_refused_and_the_old_one_stay
     await run_service(memory_bus)
     names = {message.subject.split(".")[1] for message in await stored(memory_bus, PAPER)}
     assert names == {"steady", "bold", "picky", "coins"}
+
+
+async def test_a_portfolio_put_while_it_runs_opens_with_the_next_prices(kit: Any, memory_bus: MemoryBus) -> None:
+    scene = kit.scene(6)
+    await put_portfolios(memory_bus, scene.portfolios)
+    await give(memory_bus, scene, random.Random(6))
+    trader = Trader(memory_bus, PaperTraderSection(), Metrics(CollectorRegistry()), asyncio.Event())
+    await trader.resume()
+    consumer = memory_bus.consumer(PAPER_TRADER)
+    following = asyncio.create_task(trader.portfolios.follow())
+    await trader.handle([Incoming(m.event(), m) for m in await consumer.fetch(10, 1.0)])
+    await put_portfolios(memory_bus, [Portfolio(portfolio_id="newcomer")])
+    async with asyncio.timeout(5):
+        while not trader.portfolios.changes(trader.simulation.state):  # noqa: ASYNC110  # it only has to be its turn
+            await asyncio.sleep(0)
+    following.cancel()
+    await trader.handle([Incoming(m.event(), m) for m in await consumer.fetch(10, 1.0)])
+    opened = await memory_bus.last(PAPER, "paper.newcomer.opened")
+    assert opened is not None
+
+
+async def test_a_broken_simulation_stops_the_service_and_acknowledges_nothing(kit: Any, memory_bus: MemoryBus) -> None:
+    scene = kit.scene(7)
+    await put_portfolios(memory_bus, scene.portfolios)
+    await give(memory_bus, scene, random.Random(7))
+    stop, registry = asyncio.Event(), CollectorRegistry()
+    trader = Trader(memory_bus, PaperTraderSection(snapshot_interval_s=0), Metrics(registry), stop)
+    await trader.resume()
+    trader.simulation.state.lives["nowhere"] = {"": None}  # type: ignore[dict-item]  # what only a bug could do
+    consumer = memory_bus.consumer(PAPER_TRADER)
+    loop = Loop(memory_bus, consumer, "paper-trader", stop, BusMetrics(registry).loop("paper-trader"))
+    async with asyncio.timeout(5):
+        await consume_in_order(loop, trader.handle)
+    assert isinstance(trader.failure, AttributeError)
+    assert (await memory_bus.durable_state(PAPER_TRADER)).ack_pending > 0
+    assert (await memory_bus.stream_state(PAPER)).messages == 0
