@@ -10,6 +10,7 @@ import sys
 
 from bench import ingest, latency, pipeline, projector
 from bench.report import Figure, console, print_table
+from tocsin_common import logs
 
 BENCHMARKS = {
     "pipeline": pipeline.measure,
@@ -24,6 +25,7 @@ def main(names: list[str]) -> int:
     if unknown:
         console.print(f"No benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}.")
         return 2
+    logs.configure("bench", level="warning")
     figures: list[Figure] = []
     for name in names or list(BENCHMARKS):
         console.print(f"measuring: {name} ...")
