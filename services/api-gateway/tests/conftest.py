@@ -24,6 +24,7 @@ from api_gateway.metrics import Metrics
 from api_gateway.postgres import close_pool, open_pool
 from api_gateway.projector import Projector
 from api_gateway.rebuild import rebuild
+from api_gateway.schema import TABLES
 from api_gateway.store import Store
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
@@ -228,11 +229,28 @@ def until() -> Callable[..., Any]:
     return wait_until
 
 
+@pytest.fixture(scope="session")
+def migrated_url(postgres_server_url: str) -> str:
+    """The URL of one database with every migration applied, for all tests of this package."""
+    url = f"{postgres_server_url.rpartition('/')[0]}/gateway"
+
+    async def create() -> None:
+        admin = await asyncpg.connect(postgres_server_url)
+        await admin.execute("create database gateway")
+        await admin.close()
+        await migrations.apply(url)
+
+    asyncio.run(create())
+    return url
+
+
 @pytest.fixture
-async def database(postgres_url: str) -> str:
-    """The URL of a database with every migration applied."""
-    await migrations.apply(postgres_url)
-    return postgres_url
+async def database(migrated_url: str) -> str:
+    """The URL of a database with every migration applied and every table empty."""
+    conn = await asyncpg.connect(migrated_url)
+    await conn.execute(f"truncate {', '.join(table.name for table in TABLES)}, projection_offsets")
+    await conn.close()
+    return migrated_url
 
 
 @dataclass

@@ -32,14 +32,14 @@ async def walk(gateway: Any, path: str) -> list[Any]:
     return items
 
 
-@pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_paging_walks_every_row_of_every_list_once(reading: Any, make: Any, order: str) -> None:
+async def test_paging_walks_every_row_of_every_list_once(reading: Any, make: Any) -> None:
     await reading.fill(make.story())
     for path, (_, rows) in LISTS.items():
-        every = await walk(reading, f"{path}?order={order}&limit=1000")
-        for limit in (1, 4):
+        descending = await walk(reading, f"{path}?limit=1000")
+        assert len(descending) == len({str(item) for item in descending}) == rows
+        for order, every in (("desc", descending), ("asc", descending[::-1])):
+            limit = 1 if rows < 20 else 7
             assert await walk(reading, f"{path}?order={order}&limit={limit}") == every
-        assert len(every) == len({str(item) for item in every}) == rows
 
 
 async def test_a_walk_is_stable_while_rows_are_inserted(reading: Any, make: Any) -> None:
@@ -75,24 +75,21 @@ async def test_a_signal_comes_with_every_value_and_its_outcome_or_active(reading
     }
 
 
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [
-        ("symbol=S1/USDT", 4),
-        ("exchange=kraken", 0),
-        ("strategy=ema_cross&timeframe=5m&side=long", 12),
-        ("side=short", 0),
-        ("min_confidence=60", 2),
-        ("state=active", 7),
-        ("state=ended", 5),
-        ("state=stop", 1),
-        ("state=target_2", 4),
-        ("from_ms=120000&to_ms=240000", 2),
-    ],
-)
-async def test_signals_are_filtered(reading: Any, make: Any, query: str, count: int) -> None:
+async def test_signals_are_filtered(reading: Any, make: Any) -> None:
     await reading.fill(make.story())
-    assert len(await walk(reading, f"/signals?limit=2&{query}")) == count
+    expected = {
+        "symbol=S1/USDT": 4,
+        "exchange=kraken": 0,
+        "strategy=ema_cross&timeframe=5m&side=long": 12,
+        "side=short": 0,
+        "min_confidence=60": 2,
+        "state=active": 7,
+        "state=ended": 5,
+        "state=stop": 1,
+        "state=target_2": 4,
+        "from_ms=120000&to_ms=240000": 2,
+    }
+    assert {query: len(await walk(reading, f"/signals?limit=5&{query}")) for query in expected} == expected
 
 
 async def test_other_lists_are_filtered_too(reading: Any, make: Any) -> None:
@@ -163,32 +160,32 @@ async def test_counts_give_rows_and_lag(reading: Any, make: Any) -> None:
     assert found["streams"]["SIGNALS"] == {"last_seq": 13, "projected_seq": 12, "lag": 1}
 
 
-@pytest.mark.parametrize(
-    ("path", "parameter"),
-    [
-        ("/signals?limit=0", "limit"),
-        ("/signals?limit=1001", "limit"),
-        ("/signals?side=up", "side"),
-        ("/signals?min_confidence=101", "min_confidence"),
-        ("/signals?state=lost", "state"),
-        ("/signals?from_ms=yesterday", "from_ms"),
-        ("/signals?from_ms=99999999999999999999", "from_ms"),
-        ("/signals?symbl=BTC/USDT", "symbl"),
-        ("/signals?symbol=", "symbol"),
-        ("/signals?symbol=a%00b", "symbol"),
-        ("/signals?cursor=nonsense!", "cursor"),
-        ("/signals?cursor=kaVhYWFhYQ", "cursor"),
-        ("/candles?timeframe=7m", "timeframe"),
-        ("/stream?types=signals,gossip", "types"),
-        ("/signals/a%00b", "signal_id"),
-    ],
-)
-async def test_a_wrong_parameter_is_named_in_a_problem_document(reading: Any, path: str, parameter: str) -> None:
-    async with reading.http.get(f"{reading.url}/api/v1{path}") as response:
-        found = await response.json(content_type="application/problem+json")
-    assert (response.status, found["status"], found["title"]) == (422, 422, "Unprocessable Entity")
-    assert parameter in [error["parameter"] for error in found["errors"]]
-    assert parameter in found["detail"]
+WRONG = {
+    "/signals?limit=0": "limit",
+    "/signals?limit=1001": "limit",
+    "/signals?side=up": "side",
+    "/signals?min_confidence=101": "min_confidence",
+    "/signals?state=lost": "state",
+    "/signals?from_ms=yesterday": "from_ms",
+    "/signals?from_ms=99999999999999999999": "from_ms",
+    "/signals?symbl=BTC/USDT": "symbl",
+    "/signals?symbol=": "symbol",
+    "/signals?symbol=a%00b": "symbol",
+    "/signals?cursor=nonsense!": "cursor",
+    "/signals?cursor=kaVhYWFhYQ": "cursor",
+    "/candles?timeframe=7m": "timeframe",
+    "/stream?types=signals,gossip": "types",
+    "/signals/a%00b": "signal_id",
+}
+
+
+async def test_a_wrong_parameter_is_named_in_a_problem_document(reading: Any) -> None:
+    for path, parameter in WRONG.items():
+        async with reading.http.get(f"{reading.url}/api/v1{path}") as response:
+            found = await response.json(content_type="application/problem+json")
+        assert (response.status, found["status"], found["title"]) == (422, 422, "Unprocessable Entity"), path
+        assert parameter in [error["parameter"] for error in found["errors"]]
+        assert parameter in found["detail"]
 
 
 async def test_a_cursor_of_another_list_or_order_is_refused(reading: Any, make: Any) -> None:
@@ -199,11 +196,11 @@ async def test_a_cursor_of_another_list_or_order_is_refused(reading: Any, make: 
         assert (status, found["errors"][0]["parameter"]) == (422, "cursor")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/signals/unknown", "/portfolios/unknown/fills"])
-async def test_what_is_not_there_is_a_404_problem(reading: Any, path: str) -> None:
-    async with reading.http.get(f"{reading.url}/api/v1{path}") as response:
-        found = await response.json(content_type="application/problem+json")
-    assert (response.status, found["title"]) == (404, "Not Found")
+async def test_what_is_not_there_is_a_404_problem(reading: Any) -> None:
+    for path in ("/nothing", "/signals/unknown", "/portfolios/unknown/fills"):
+        async with reading.http.get(f"{reading.url}/api/v1{path}") as response:
+            found = await response.json(content_type="application/problem+json")
+        assert (response.status, found["title"]) == (404, "Not Found")
 
 
 async def test_other_methods_and_large_bodies_are_refused(reading: Any) -> None:
@@ -264,6 +261,7 @@ async def test_answers_are_what_the_openapi_document_says(reading: Any, make: An
     await reading.fill(story)
     _, document = await reading.get("/openapi.json")
     signal = next(event for event in story if hasattr(event, "reasons"))
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
     answers = {path: path for path in (*LISTS, "/stats", "/counts", "/health")} | {
         "/signals/{signal_id}": f"/signals/{signal.signal_id}"
     }

@@ -12,6 +12,13 @@ from api_gateway.schema import TABLES, digests, row_counts
 from tocsin_common.errors import Unreachable
 
 
+@pytest.fixture
+async def migrated(postgres_url: str) -> str:
+    """A migrated database that the test may spoil."""
+    await migrations.apply(postgres_url)
+    return postgres_url
+
+
 async def test_applies_what_is_pending_once_and_in_order(postgres_url: str) -> None:
     names = [migration.name for migration in migrations.declared()]
     assert await migrations.pending(postgres_url) == names == sorted(names)
@@ -26,31 +33,31 @@ async def test_several_at_once_apply_every_migration_once(postgres_url: str) -> 
     assert await migrations.pending(postgres_url) == []
 
 
-async def test_an_applied_file_that_changed_is_an_error_that_names_it(database: str) -> None:
-    conn = await asyncpg.connect(database)
+async def test_an_applied_file_that_changed_is_an_error_that_names_it(migrated: str) -> None:
+    conn = await asyncpg.connect(migrated)
     await conn.execute("update schema_migrations set sha256 = 'other'")
     await conn.close()
     with pytest.raises(migrations.MigrationError, match=r"0001_projections\.sql was applied with other content"):
-        await migrations.apply(database)
+        await migrations.apply(migrated)
     with pytest.raises(migrations.MigrationError, match="0001"):
-        await migrations.pending(database)
+        await migrations.pending(migrated)
 
 
-async def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
-    conn = await asyncpg.connect(database)
+async def test_a_database_of_a_newer_version_is_refused(migrated: str) -> None:
+    conn = await asyncpg.connect(migrated)
     await conn.execute("insert into schema_migrations (name, sha256) values ('9999_later.sql', 'x')")
     await conn.close()
     with pytest.raises(migrations.MigrationError, match=r"9999_later\.sql.*newer version"):
-        await migrations.apply(database)
+        await migrations.apply(migrated)
 
 
-async def test_a_failing_migration_leaves_nothing_behind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_migration_leaves_nothing_behind(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = migrations.Migration("0999_bad.sql", "create table half (a int); select nonsense;")
     known = [*migrations.declared(), bad]
     monkeypatch.setattr(migrations, "declared", lambda: known)
     with pytest.raises(migrations.MigrationError, match=r"0999_bad\.sql failed and was rolled back"):
-        await migrations.apply(database)
-    conn = await asyncpg.connect(database)
+        await migrations.apply(migrated)
+    conn = await asyncpg.connect(migrated)
     assert await conn.fetchval("select to_regclass('half')") is None
     await conn.close()
 

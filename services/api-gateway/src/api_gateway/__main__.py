@@ -49,7 +49,9 @@ async def serve(service: Service[Settings]) -> None:
     service.spawn(keyring.follow(service.stop))
     await until_stopped(keyring.loaded.wait(), service.stop)  # nobody is answered before the keys are known
     service.spawn(serve_http(create_app(parts), sock, service.stop))
-    log.info("listening", url=url, keys="required" if not is_loopback(section.host) else "required once one exists")
+    log.info("listening", url=url, keys="required once one exists" if is_loopback(section.host) else "required")
+    if keyring.empty and not is_loopback(section.host):
+        log.warning("no API key exists, so every request is refused", remedy="tocsin keys create NAME")
 
 
 async def _projector(service: Service[Settings], dsn: str, metrics: Metrics) -> Projector:

@@ -108,6 +108,8 @@ def _translate(error: exceptions.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if isinstance(error, exceptions.QueryCanceledError):
         return Retryable("too_slow", str(error), retry_after_s=RETRY_AFTER_S)
+    if isinstance(error, exceptions.InvalidCachedStatementError):
+        return Retryable("schema_changed", str(error), retry_after_s=RETRY_AFTER_S)
     if state in _MISSING_SCHEMA:
         return Retryable("schema_missing", f"{error}; run: tocsin migrate", retry_after_s=RETRY_AFTER_S)
     if state[:2] in _REJECTED_CLASSES:

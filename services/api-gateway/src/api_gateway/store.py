@@ -18,6 +18,7 @@ Order = Literal["asc", "desc"]
 Key = tuple[str | int, ...]
 T = TypeVar("T")
 
+_WORTH_ANOTHER_TRY = frozenset({"postgres_away", "schema_changed"})
 _STATS = """
 select s.strategy, s.timeframe, count(*) as signals, count(*) - count(o.signal_id) as active,
     array_agg(o.r_multiple order by o.ended_ms, o.signal_id) filter (where o.signal_id is not null) as r,
@@ -99,11 +100,11 @@ class Store:
         return f"migrations are pending ({', '.join(todo)}); run: tocsin migrate" if todo else None
 
     async def _run(self, work: Callable[[schema.AnyConnection], Awaitable[T]]) -> T:
-        """Do one read; once more if it failed, because after a server restart every pooled connection fails once."""
+        """Do one read; after a restart or a migration each connection fails once, so it gets a second try."""
         try:
             return await self._try(work)
         except Retryable as error:
-            if error.reason != "postgres_away":
+            if error.reason not in _WORTH_ANOTHER_TRY:
                 raise
             return await self._try(work)
 

@@ -55,7 +55,7 @@ class Parts:
 
 def create_app(parts: Parts) -> ASGIApp:
     """The ASGI application: limits and headers, then keys, then routes."""
-    app = FastAPI(
+    app = _Api(
         title="Tocsin",
         description=_DESCRIPTION,
         version=version("tocsin-api-gateway"),
@@ -75,6 +75,18 @@ def create_app(parts: Parts) -> ASGIApp:
     stream.add_routes(router, parts.bus, parts.hub)
     app.include_router(router)
     return app
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Also say how a key is sent; the check itself is the middleware's."""
+        document = super().openapi()
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "tcs_<key id>_<secret>"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"header": []}]
+        return document
 
 
 def _problem_responses() -> dict[int | str, dict[str, Any]]:

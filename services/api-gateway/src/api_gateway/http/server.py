@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +33,9 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
     try:
         sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
         raise TocsinError(
-            f"the API cannot listen on {host} port {port} ({error.strerror}): another program may use the port; "
+            f"the API cannot listen on {host} port {port} ({cause}): another program may use the port; "
             "choose another with api_gateway.port (0: any free one)."
         ) from error
     shown = f"[{host}]" if ":" in host else host
