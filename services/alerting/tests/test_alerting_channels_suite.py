@@ -282,7 +282,7 @@ async def test_secrets_show_neither_in_logs_nor_in_errors(
         [Fault(status=429), Fault(status=500), Fault(html=True), Fault(reset=True), Fault(status=404), Fault(hang=True)]
     )
     said = []
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         for channel in (*[rig.channel] * 5, rig.open(IMPATIENT_S)):
             with suppress(Retryable, Rejected):
                 await channel.send(message, rig.destination)
