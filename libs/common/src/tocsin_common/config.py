@@ -29,7 +29,9 @@ class Section(BaseModel):
 
 
 class NatsSection(Section):
-    url: str = Field(default="nats://127.0.0.1:4222", description="NATS server URL; several separated by commas.")
+    url: str = Field(
+        default="nats://127.0.0.1:4222", min_length=1, description="NATS server URL; several separated by commas."
+    )
     user: str | None = Field(default=None, description="User name, where the server asks for one.")
     password: SecretStr | None = Field(default=None, description="Goes with `user`.")
     token: SecretStr | None = Field(default=None, description="Instead of user and password.")
@@ -76,11 +78,7 @@ S = TypeVar("S", bound=CommonSettings)
 
 def load(kind: type[S], *, path: Path | None = None, environ: Mapping[str, str] | None = None) -> S:
     """Read, merge and check the configuration. Raises ConfigError with every problem found."""
-    environ = os.environ if environ is None else environ
-    if path is None and environ.get(ENV_CONFIG_FILE):
-        path = Path(environ[ENV_CONFIG_FILE])
-    tree = _read_yaml(path) if path else {}
-    _merge_environment(kind, tree, environ)
+    tree = merged(kind, path=path, environ=environ)
     problems = [
         f"{name}: unknown section; the sections are {', '.join(sorted(SECTIONS))}."
         for name in sorted(str(name) for name in tree if name not in SECTIONS)
@@ -93,6 +91,18 @@ def load(kind: type[S], *, path: Path | None = None, environ: Mapping[str, str] 
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def merged(
+    kind: type[BaseModel], *, path: Path | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """File and environment as one tree, not checked yet. Raises ConfigError when the file cannot be read."""
+    environ = os.environ if environ is None else environ
+    if path is None and environ.get(ENV_CONFIG_FILE):
+        path = Path(environ[ENV_CONFIG_FILE])
+    tree = _read_yaml(path) if path else {}
+    _merge_environment(kind, tree, environ)
+    return tree
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
