@@ -56,7 +56,14 @@ def test_a_wrong_configuration_is_told_completely(tmp_path: Path) -> None:
     result = tocsin("up", "--config", config, "--data-dir", tmp_path / "data")
     assert result.exit_code == 2
     text = said(result)
-    for key in ("speed", "alerting.email.port", "alerting.telegram.token", "signal_engine.timeframes", "'alarting'"):
+    for key in (
+        "alarting: unknown section",
+        "market_ingest.source.simulator.speed",
+        "signal_engine.timeframes.0",
+        "alerting.telegram.token",
+        "alerting.email.port",
+        "seed.portfolios[0]",
+    ):
         assert key in text
     assert "hush" not in text
     assert not (tmp_path / "data").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tocsin.commands import audit, doctor, keys, migrate, rebuild, replay, streams, up
+from tocsin_common import logs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,5 +23,12 @@ app.command()(migrate.migrate)
 app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command. What the libraries have to say goes to stderr: stdout belongs to the result."""
+    logs.configure("tocsin", level="error", json=False)
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -37,6 +37,9 @@ NATS: frozenset[Name] = frozenset({"nats"})
 POSTGRES: frozenset[Name] = frozenset({"postgres"})
 BOTH = NATS | POSTGRES
 
+DIAL_S = 8.0
+"""How long a command tries to reach NATS; somebody is waiting for its answer."""
+
 
 @asynccontextmanager
 async def servers(settings: Settings, data_dir: Path, need: frozenset[Name] = BOTH) -> AsyncIterator[Servers]:
@@ -79,7 +82,7 @@ async def bus_for(target: Target, command: str) -> AsyncIterator[JetStreamBus]:
 @asynccontextmanager
 async def connected(found: Servers, command: str) -> AsyncIterator[JetStreamBus]:
     """A bus on the servers. Raises Unreachable."""
-    bus = await JetStreamBus.connect(found.nats, name=f"tocsin {command}")
+    bus = JetStreamBus(await Connection.open(found.nats, name=f"tocsin {command}", within_s=DIAL_S))
     try:
         yield bus
     finally:
@@ -98,7 +101,7 @@ async def provisioned(found: Servers, command: str) -> AsyncIterator[JetStreamBu
 @asynccontextmanager
 async def dialled(found: Servers, command: str) -> AsyncIterator[Connection]:
     """A bare connection, for a server that may have no streams yet. Raises Unreachable."""
-    connection = await Connection.open(found.nats, name=f"tocsin {command}")
+    connection = await Connection.open(found.nats, name=f"tocsin {command}", within_s=DIAL_S)
     try:
         yield connection
     finally:

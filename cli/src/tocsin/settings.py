@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from tocsin.seed import Seed, SeedSection, check
 from tocsin.services import SERVICES
-from tocsin_common.config import ENV_CONFIG_FILE, ENV_PREFIX, CommonSettings, PostgresSection, load
+from tocsin_common.config import ENV_CONFIG_FILE, ENV_PREFIX, CommonSettings, PostgresSection, load, merged
 from tocsin_common.errors import ConfigError
 
 DEMO_CONFIG = Path(str(files("tocsin") / "demo.yaml"))
@@ -51,14 +52,20 @@ def load_own(environ: Mapping[str, str]) -> tuple[Settings, list[Seed]]:
 def check_everything(environ: Mapping[str, str]) -> None:
     """Load the configuration as the command and as every service would. Raises ConfigError with all problems."""
     problems: dict[str, None] = {}
-    try:
-        load_own(environ)
-    except ConfigError as error:
-        problems |= dict.fromkeys(error.problems)
-    for service in SERVICES:
-        try:
-            load(service.settings(), environ=environ)
-        except ConfigError as error:
-            problems |= dict.fromkeys(error.problems)
+    kinds: list[type[CommonSettings]] = [Settings, *(service.settings() for service in SERVICES)]
+    for kind in kinds:
+        with _noted(problems):
+            load(kind, environ=environ)
+    with _noted(problems), suppress(ValidationError):  # a section that is no section has been noted above
+        check(SeedSection.model_validate(merged(Settings, environ=environ).get("seed", {})))
     if problems:
         raise ConfigError(list(problems))
+
+
+@contextmanager
+def _noted(problems: dict[str, None]) -> Iterator[None]:
+    """Collect the sentences of a ConfigError, each once: sections that services share are loaded by each."""
+    try:
+        yield
+    except ConfigError as error:
+        problems |= dict.fromkeys(error.problems)

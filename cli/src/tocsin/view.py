@@ -83,7 +83,9 @@ def _header(about: About, status: Status) -> RenderableType:
     state = _state(status)
     last = Text.assemble(state, servers) if status.ready else state
     last.no_wrap, last.overflow = True, "ellipsis"
-    return Panel(Group(grid, last), title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right")
+    return Panel(
+        Group(grid, last), title="[bold]tocsin[/]", title_align="left", subtitle="Ctrl-C stops", subtitle_align="right"
+    )
 
 
 def _parts(parts: Sequence[PartStatus]) -> RenderableType:

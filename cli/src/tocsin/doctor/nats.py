@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tocsin.doctor.finding import Finding
 from tocsin.doctor.machine import check_clock
+from tocsin.servers import DIAL_S
 from tocsin_common.bus import provision
 from tocsin_common.bus.connection import Connection
 from tocsin_common.config import NatsSection
@@ -20,7 +21,7 @@ VERSION_MIN = (2, 12)
 async def check_nats(section: NatsSection, embedded_config: Path | None) -> list[Finding]:
     """All that can be seen with one connection. `embedded_config`: the configuration of the server that is ours."""
     try:
-        connection = await Connection.open(section, name="tocsin doctor")
+        connection = await Connection.open(section, name="tocsin doctor", within_s=DIAL_S)
     except TocsinError as error:
         return [Finding("nats", problem=str(error), remedy="start it, or correct the section `nats`")]
     try:
