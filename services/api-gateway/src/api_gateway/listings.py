@@ -30,7 +30,7 @@ PORTFOLIO = """b.portfolio, b.currency, b.opened_ms, b.initial_cash::text, e.cas
     e.ts_ms as marked_ms"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """One list. `key` names what orders it, unique together, each with its Python type; `alias` owns those columns.
 

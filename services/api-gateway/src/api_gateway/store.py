@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import asyncpg
@@ -114,6 +115,7 @@ class Store:
                 return await work(conn)
 
 
+@lru_cache(maxsize=1024)
 def _page_sql(listing: Listing, filters: tuple[str, ...], *, after: bool, order: Order) -> str:
     """Conditions take $1.. in the order of `filters`, then the key, then the limit."""
     conditions = [listing.filters[name].format(f"${n}") for n, name in enumerate(filters, 1)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
@@ -69,11 +69,10 @@ def create_app(parts: Parts) -> ASGIApp:
         responses=_problem_responses(),
     )
     add_handlers(app)
-    router = APIRouter(prefix=PREFIX)
-    routes.add_routes(router, parts.store)
-    summaries.add_routes(router, parts.store, parts.bus, parts.health, parts.projector_state)
-    stream.add_routes(router, parts.bus, parts.hub)
-    app.include_router(router)
+    app.router.prefix = PREFIX  # routes of the application itself: matching an included router's costs more
+    routes.add_routes(app.router, parts.store)
+    summaries.add_routes(app.router, parts.store, parts.bus, parts.health, parts.projector_state)
+    stream.add_routes(app.router, parts.bus, parts.hub)
     return app
 
 

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api_gateway.http.parameters import PageQuery
+from api_gateway.http.parameters import PageQuery, parse
 from api_gateway.http.problems import wrong_parameter
 from api_gateway.listings import Listing
 from api_gateway.store import Key, Order, Page, Store
@@ -19,11 +19,12 @@ from api_gateway.store import Key, Order, Page, Store
 MAX_INT8 = 2**63 - 1
 
 
-async def answer(request: Request, store: Store, listing: Listing, query: PageQuery, **fixed: Any) -> Response:
+async def answer(request: Request, store: Store, listing: Listing, kind: type[PageQuery], **fixed: Any) -> Response:
     """One page of a listing: `{"items": [...], "next": path or null, "next_cursor": cursor or null}`.
 
     Every parameter of the query that is not about paging is a filter; `fixed` ones come from elsewhere.
     """
+    query = parse(kind, request)
     filters = query.filters() | fixed
     after = decode_cursor(query.cursor, listing, query.order) if query.cursor else None
     page = await store.page(listing, filters, after=after, order=query.order, limit=query.limit)

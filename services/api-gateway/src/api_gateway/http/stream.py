@@ -8,12 +8,12 @@ from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Request
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
-from api_gateway.http.parameters import LiveQuery
+from api_gateway.http.parameters import LiveQuery, described, parse
 from api_gateway.http.problems import unavailable, wrong_parameter
 from api_gateway.live import LIVE, MESSAGES_PER_STEP, Client, Hub, TooManyClients, live_event
 from tocsin_common.bus.protocol import Bus
@@ -52,10 +52,8 @@ class LiveResponse(StreamingResponse):
 
 
 def add_routes(router: APIRouter, bus: Bus, hub: Hub) -> None:
-    @router.get("/stream", tags=["live"], response_class=LiveResponse)
-    async def live(
-        query: Annotated[LiveQuery, Query()], last_event_id: Annotated[str | None, Header(max_length=100)] = None
-    ) -> Response:
+    @router.get("/stream", tags=["live"], response_class=LiveResponse, openapi_extra=described(LiveQuery))
+    async def live(request: Request, last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> Response:
         """Signals, outcomes, alerts, fills and deliveries as they happen (server-sent events).
 
         `event` is the type, `data` the event as stored with its `event_id`, `id` is `STREAM:sequence`. Sent back as
@@ -63,6 +61,7 @@ def add_routes(router: APIRouter, bus: Bus, hub: Hub) -> None:
         names them); the other streams start with what is new. To resume several types, open one connection each.
         The last event is `end` with the reason when we close: a stop, or a client that reads too slowly.
         """
+        query = parse(LiveQuery, request)
         client = Client(_kinds(query.types), query.exchange, query.symbol)
         resume = _resume_from(last_event_id)
         try:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api_gateway.http import models
-from api_gateway.http.parameters import StatsQuery
-from api_gateway.http.routes import MARKET, documented
+from api_gateway.http.parameters import StatsQuery, parse
+from api_gateway.http.routes import MARKET, shown
 from api_gateway.store import Store, StrategyStats
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.health import Health
@@ -22,13 +22,13 @@ OPERATION = "operation"
 
 
 def add_routes(router: APIRouter, store: Store, bus: Bus, health: Health, projector_state: Callable[[], str]) -> None:
-    @router.get("/stats", tags=[MARKET], responses=documented(models.StatsAnswer))
-    async def stats(query: Annotated[StatsQuery, Query()]) -> Response:
+    @router.get("/stats", **shown(MARKET, models.StatsAnswer, StatsQuery))
+    async def stats(request: Request) -> Response:
         """Per strategy and timeframe: signals, outcomes by result, win rate and R multiples."""
-        found = await store.stats(**query.model_dump())
+        found = await store.stats(**parse(StatsQuery, request).model_dump())
         return _json({"items": [_stats(item) for item in found]})
 
-    @router.get("/counts", tags=[OPERATION], responses=documented(models.Counts))
+    @router.get("/counts", **shown(OPERATION, models.Counts))
     async def counts() -> Response:
         """Rows per table, and how far each stream is projected."""
         rows, offsets = await store.row_counts(), await store.offsets()
@@ -43,7 +43,7 @@ def add_routes(router: APIRouter, store: Store, bus: Bus, health: Health, projec
         }
         return _json({"rows": rows, "streams": positions})
 
-    @router.get("/health", tags=[OPERATION], responses=documented(models.HealthAnswer))
+    @router.get("/health", **shown(OPERATION, models.HealthAnswer))
     async def health_now() -> Response:
         """Whether everything the gateway needs is there; 503 if not."""
         problems = await health.problems()
