@@ -94,7 +94,7 @@ def _waiting_for(market: ClockAdvanced | None, signals: ClockAdvanced | None, be
     if signals is None or (signals.cursor, signals.ended) != (market.cursor, market.ended):
         return "signal-engine to answer the last mark"
     unsettled = {name: state.pending + state.ack_pending for name, state in behind.items()}
-    return ", ".join(f"{name} ({count} messages)" for name, count in unsettled.items() if count)
+    return ", ".join(f"{name} ({count:,} messages)" for name, count in unsettled.items() if count)
 
 
 async def last_mark(bus: Bus, stage: Stage, source: str) -> ClockAdvanced | None:

@@ -17,6 +17,7 @@ from tocsin.supervisor import Child, Supervisor
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Malformed, TocsinError
 from tocsin_common.events import (
+    TERMINAL_STATES,
     AlertRaised,
     AnyEvent,
     ClockAdvanced,
@@ -70,7 +71,10 @@ class PartStatus:
 
 @dataclass
 class Status:
-    """Everything the view shows. Counts are per stream, lags per durable; `rates` are per second by stream."""
+    """Everything the view shows. `messages` and `rates` (per second) are by stream, `lags` by durable.
+
+    `deliveries` that ended and `results` of signals are counted since the start of this process.
+    """
 
     started: float = field(default_factory=time.monotonic)
     parts: list[PartStatus] = field(default_factory=list)
@@ -129,6 +133,7 @@ class Watcher:
         self._bus, self._supervisor, self._embedded = bus, supervisor, embedded
         self._tails = [Tail(bus, stream) for stream in (SIGNALS, OUTCOMES, ALERTS, DELIVERIES, PAPER)]
         self._processes: dict[int, psutil.Process] = {}
+        self._counting = False  # the first look takes in some of the past
         self._readings: deque[tuple[float, dict[str, int], int, int]] = deque(maxlen=RATE_WINDOW)
 
     async def refresh(self, session: aiohttp.ClientSession) -> Status:
@@ -183,6 +188,7 @@ class Watcher:
         for tail in self._tails:
             for event in await tail.news():
                 self._file(event)
+        self._counting = True
         for stream in FLOW:
             status.messages[stream.name] = (await self._bus.stream_state(stream)).last_seq
         for durable in DURABLES:
@@ -204,9 +210,9 @@ class Watcher:
                 status.fills.appendleft(event)
             case EquityMarked():
                 status.equity[event.portfolio] = event
-            case DeliveryChanged():
+            case DeliveryChanged() if self._counting and event.state in TERMINAL_STATES:
                 status.deliveries[event.state] = status.deliveries.get(event.state, 0) + 1
-            case OutcomeMeasured():
+            case OutcomeMeasured() if self._counting:
                 status.results[event.result] = status.results.get(event.result, 0) + 1
             case _:
                 return

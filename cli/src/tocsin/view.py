@@ -151,7 +151,7 @@ def _alerts(status: Status, rows: int) -> RenderableType:
     table = _table("time", "~alert")
     for alert in list(status.alerts)[: rows + 1]:
         table.add_row(_clock(alert.ts_ms)[11:], Text(alert.title, overflow="ellipsis", no_wrap=True))
-    return Group(table, Text(f"deliveries: {counts or 'none yet'}", "dim"))
+    return Group(table, Text(f"deliveries since the start: {counts or 'none yet'}", "dim"))
 
 
 def _paper(status: Status, rows: int) -> RenderableType:
@@ -160,7 +160,7 @@ def _paper(status: Status, rows: int) -> RenderableType:
         table.add_row(*_fill(fill))
     results = "  ".join(f"{name} {count:,}" for name, count in sorted(status.results.items()))
     lines = [_equity(mark) for mark in status.equity.values()]
-    return Group(table, *lines, Text(f"signal outcomes: {results or 'none yet'}", "dim"))
+    return Group(table, *lines, Text(f"outcomes since the start: {results or 'none yet'}", "dim"))
 
 
 def _fill(fill: OrderFilled) -> tuple[RenderableType, ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tocsin.audit.trades import Instrument
 from tocsin_common.events import CandlesClosed, Origin
+from tocsin_trading.timeframes import TIMEFRAMES
 
 Key = tuple[str, str, str]
 """Exchange, symbol, timeframe."""
@@ -76,10 +77,11 @@ class CandleColumns:
                 yield (exchange, symbol), chosen
 
     def count_by_timeframe(self) -> dict[str, int]:
-        found: dict[str, int] = defaultdict(int)
+        """Stored candles by timeframe, shortest first."""
+        found = dict.fromkeys(TIMEFRAMES, 0)
         for (_, _, timeframe), candles in self.by_key.items():
             found[timeframe] += len(candles.open_ms)
-        return dict(found)
+        return {timeframe: count for timeframe, count in found.items() if count}
 
 
 def _columns(events: list[tuple[CandlesClosed, int]]) -> Candles:

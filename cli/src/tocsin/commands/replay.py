@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from api_gateway import postgres, schema
@@ -100,9 +100,9 @@ async def _replay(
 
 async def _until_idle(system: System, checked: FilesSummary, patience: Patience) -> None:
     """Wait, with a bar, until everything is settled. Raises TocsinError with the reason when it never will be."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (BarColumn(30), TextColumn("{task.fields[rows]}"), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Bars(*columns, console=err, transient=True) as bars:
-        task = bars.add_task("replaying", total=checked.rows)
+        task = bars.add_task("", total=checked.rows, rows="")
         while True:
             system.supervisor.raise_if_hopeless(EXITS_IN_A_ROW)
             progress = await _look(system, checked)
@@ -110,7 +110,7 @@ async def _until_idle(system: System, checked: FilesSummary, patience: Patience)
                 if progress.idle:
                     return
                 patience.check(progress)
-                _show(bars, task, progress)
+                _show(bars, task, progress, checked.rows)
             await asyncio.sleep(LOOK_S)
 
 
@@ -123,9 +123,11 @@ async def _look(system: System, checked: FilesSummary) -> Progress | None:
         return None
 
 
-def _show(bars: Bars, task: TaskID, progress: Progress) -> None:
-    waiting = f"waiting for {progress.waiting_for}" if progress.market_ended else "replaying"
-    bars.update(task, completed=progress.market.cursor if progress.market else 0, description=waiting)
+def _show(bars: Bars, task: TaskID, progress: Progress, total: int) -> None:
+    """A bar while the files are read; then a pulse, and who still has work in hand."""
+    read = progress.market.cursor if progress.market else 0
+    left = total if not progress.market_ended else None
+    bars.update(task, completed=read, total=left, rows=f"{read:,} of {total:,} rows", description=progress.waiting_for)
 
 
 async def _count_rows(system: System) -> dict[str, int]:
