@@ -194,3 +194,27 @@ async def test_trades_of_an_open_candle_are_read_back_from_the_stream(memory_bus
     trades, candles = await contents(memory_bus)
     assert len(trades["binance", "BTC/USDT"]) == 15
     assert candles["binance", "BTC/USDT", "1m", 1_700_000_040_000] == ("trades", 100.0, 104.0, 100.0, 104.0, 0.5, 5)
+
+
+async def test_a_source_goes_on_after_another_one_was_in_between(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "CHUNK_ROWS", 100)
+    sparse = pl.read_parquet(shared_data / "trades" / "kraken_bitstamp_sparse.parquet")
+    for name in ("kraken", "bitstamp"):
+        sparse.filter(pl.col("exchange") == name).head(600).write_parquet(tmp_path / f"{name}.parquet")
+
+    def source(name: str) -> ReplaySource:
+        return ReplaySource(ReplaySettings(kind="replay", files=[tmp_path / f"{name}.parquet"]))
+
+    expected = MemoryBus()
+    await run(source("kraken"), expected)
+    await run(source("bitstamp"), expected)
+    bus = MemoryBus()
+    with pytest.raises(PowerCut):
+        await run(source("kraken"), FailingBus(bus, 60))
+    with pytest.raises(PowerCut):
+        await run(source("bitstamp"), FailingBus(bus, 90))
+    await run(source("bitstamp"), bus)
+    await run(source("kraken"), bus)
+    assert await contents(bus) == await contents(expected)

@@ -18,13 +18,12 @@ sum of its shorter candles' volumes, which equals the sum of the amounts as long
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
 
-from market_ingest import exact
-from market_ingest.columns import NO_CANDLES, UNCOUNTED, CandleRows, Candles, Instrument, Ints, Trades, flat, join
+from market_ingest.columns import NO_CANDLES, CandleRows, Candles, Instrument, Trades, flat, join
+from market_ingest.levels import Level
 from market_ingest.validate import END_OF_TIME_MS
 from tocsin_common.events import Origin
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
@@ -50,139 +49,6 @@ class Closed:
     repeated: int = 0
 
 
-@dataclass(slots=True)
-class _OpenCandle:
-    """The candle in the making, as the row it would be (volume 0) and its exact volume so far."""
-
-    row: Candles
-    volume: Decimal
-
-    @property
-    def open_ms(self) -> int:
-        return int(self.row.open_ms[0])
-
-    def finished(self) -> Candles:
-        row = self.row
-        volume = np.array([float(self.volume)])
-        return Candles(row.open_ms, row.open, row.high, row.low, row.close, volume, row.trades)
-
-
-class Level:
-    """The candles of one instrument and timeframe: at most one is open, and nothing before `closed_ms` can change."""
-
-    def __init__(self, timeframe: str) -> None:
-        self.timeframe = timeframe
-        self.length_ms = TIMEFRAME_MS[timeframe]
-        self.closed_ms = 0
-        self.origin: Origin = "trades"
-        self._open: _OpenCandle | None = None
-
-    @property
-    def open_ms(self) -> int | None:
-        """Open time of the candle in the making."""
-        return self._open.open_ms if self._open else None
-
-    def add(self, rows: Candles) -> tuple[Candles, int]:
-        """Take rows in the order of their happening; returns the candles that closed and how many rows were late."""
-        if len(rows) < exact.MAX_ROWS:
-            return self._add(rows)
-        parts = [self._add(rows.rows(slice(at, at + 4096))) for at in range(0, len(rows), 4096)]
-        return join([closed for closed, _ in parts]), sum(late for _, late in parts)
-
-    def close_through(self, end_ms: int) -> Candles:
-        """Close the open candle if it ends at `end_ms` or before."""
-        if self._open is None or self._open.open_ms + self.length_ms > end_ms:
-            return NO_CANDLES
-        closed = self._open.finished()
-        self.closed_ms = self._open.open_ms + self.length_ms
-        self._open = None
-        return closed
-
-    def replace(self, candles: Candles) -> Candles:
-        """Candles that come closed: they take the place of the open one. Returns all that closed by this."""
-        last_ms = int(candles.open_ms[-1])
-        if self.open_ms is not None and self.open_ms <= last_ms:
-            made_here = self.close_through(END_OF_TIME_MS)
-            if made_here.open_ms[0] not in candles.open_ms:
-                candles = join([candles, made_here])
-                candles = candles.rows(np.argsort(candles.open_ms, kind="stable"))
-        self.closed_ms = last_ms + self.length_ms
-        return candles
-
-    def _add(self, rows: Candles) -> tuple[Candles, int]:
-        opens = rows.open_ms // self.length_ms * self.length_ms
-        floor_ms = max(self.closed_ms, self.open_ms or 0)
-        late = opens < np.maximum.accumulate(np.maximum(opens, floor_ms))
-        late_rows = int(np.count_nonzero(late))
-        if late_rows:
-            rows, opens = rows.rows(~late), opens[~late]
-        if not len(rows):
-            return NO_CANDLES, late_rows
-        before = self._open.volume if self._open else Decimal()
-        silent = rows.volume == 0.0
-        if self._open:
-            rows = join([self._open.row, rows])
-            opens = np.concatenate((self._open.row.open_ms, opens))
-            silent = np.concatenate(([before == 0], silent))
-        if silent.any():
-            rows, opens = _heard(rows, opens, silent)
-        return self._segment(rows, opens, before), late_rows
-
-    def _segment(self, rows: Candles, opens: Ints, before: Decimal) -> Candles:
-        """Cut rows into candles; the first has `before` in its volume already, the last stays open."""
-        starts = _starts(opens)
-        ends = np.append(starts[1:], len(opens)) - 1
-        sums = exact.segment_sums(rows.volume, starts)
-        volume = sums.rounded()
-        volume[0] = float(exact.add(before, sums.exact(0)))
-        candles = Candles(
-            opens[starts],
-            rows.open[starts],
-            np.maximum.reduceat(rows.high, starts),
-            np.minimum.reduceat(rows.low, starts),
-            rows.close[ends],
-            volume,
-            _counts(rows.trades, starts),
-        )
-        last = len(starts) - 1
-        total = sums.exact(last) if last else exact.add(before, sums.exact(0))
-        self._open = _OpenCandle(_without_volume(candles.rows(slice(last, None))), total)
-        if last:
-            self.closed_ms = int(candles.open_ms[last - 1]) + self.length_ms
-        return candles.rows(slice(last))
-
-
-def _as_rows(trades: Trades) -> Candles:
-    price, counts = trades.price, np.ones(len(trades), np.int64)
-    return Candles(trades.ts_ms, price, price, price, price, trades.amount, counts)
-
-
-def _starts(opens: Ints) -> Ints:
-    """Where each run of equal open times begins."""
-    return np.concatenate(([0], np.flatnonzero(opens[1:] != opens[:-1]) + 1))
-
-
-def _counts(trades: Ints, starts: Ints) -> Ints:
-    """Trades per candle; what has an uncounted part is uncounted."""
-    if trades.min() > UNCOUNTED:
-        return np.add.reduceat(trades, starts)
-    unknown = np.minimum.reduceat(trades, starts) == UNCOUNTED
-    return np.where(unknown, UNCOUNTED, np.add.reduceat(trades, starts))
-
-
-def _heard(rows: Candles, opens: Ints, silent: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Candles, Ints]:
-    """Leave silent rows out of candles that have others."""
-    starts = _starts(opens)
-    sizes = np.diff(np.append(starts, len(opens)))
-    all_silent = np.repeat(np.logical_and.reduceat(silent, starts), sizes)
-    keep = ~silent | all_silent
-    return rows.rows(keep), opens[keep]
-
-
-def _without_volume(row: Candles) -> Candles:
-    return Candles(row.open_ms, row.open, row.high, row.low, row.close, np.zeros(1), row.trades)
-
-
 class InstrumentCandles:
     """All timeframes of one instrument.
 
@@ -196,6 +62,7 @@ class InstrumentCandles:
         self.settled_ms: int | None = None
         self.price = 0.0
         self.unbroken = False
+        self._through_ms = 0
         self._gap_ms = gap_ms
         self._flats_by_clock = flats_by_clock
 
@@ -277,6 +144,8 @@ class InstrumentCandles:
 
     def _with_silence(self, traded: Candles, open_ms: int, out: Closed) -> Candles:
         """Put flat candles into the silent minutes before each traded one; longer silences are gaps."""
+        if self.settled_ms == open_ms and not len(traded):
+            return traded
         opens = np.append(traded.open_ms, open_ms)
         ends = np.concatenate(([opens[0] if self.settled_ms is None else self.settled_ms], traded.open_ms + MINUTE_MS))
         prices = np.concatenate(([self.price], traded.close))
@@ -296,6 +165,9 @@ class InstrumentCandles:
 
     def _cascade(self, index: int, closed: Candles, through_ms: int, out: Closed) -> None:
         """Hand closed candles on from level to level; `through_ms` is how far the instrument's time has come."""
+        if index == 0 and not len(closed) and through_ms == self._through_ms:
+            return
+        self._through_ms = through_ms
         for level, longer in zip(self.levels[index:], [*self.levels[index + 1 :], None], strict=True):
             if len(closed):
                 out.candles.append(CandleRows(self.instrument, level.timeframe, level.origin, closed))
@@ -346,3 +218,8 @@ class CandleBuilder:
         for instrument, candles in self.instruments.items():
             if instrument.exchange == exchange:
                 candles.unbroken = False
+
+
+def _as_rows(trades: Trades) -> Candles:
+    price, counts = trades.price, np.ones(len(trades), np.int64)
+    return Candles(trades.ts_ms, price, price, price, price, trades.amount, counts)

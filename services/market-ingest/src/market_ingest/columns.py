@@ -73,6 +73,12 @@ class Candles:
             self.trades[part],
         )
 
+    def row(self, at: int) -> tuple[int, float, float, float, float, float, int]:
+        """One row as plain numbers, in the order of the columns."""
+        columns = (self.open, self.high, self.low, self.close, self.volume)
+        first, high, low, close, volume = (float(column[at]) for column in columns)
+        return int(self.open_ms[at]), first, high, low, close, volume, int(self.trades[at])
+
     def moved(self, by_ms: int) -> Candles:
         """The same candles at another time."""
         columns = (self.open, self.high, self.low, self.close, self.volume)

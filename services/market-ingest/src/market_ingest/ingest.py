@@ -155,7 +155,7 @@ class Ingest:
                 ts_ms=gap.to_ms,
                 from_ms=gap.from_ms,
                 to_ms=gap.to_ms,
-                reason="silence",
+                reason="no trades",
             )
             for gap in out.gaps
         ]

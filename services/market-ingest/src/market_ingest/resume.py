@@ -90,8 +90,8 @@ async def resume(bus: Bus, source: Source, builder: CandleBuilder) -> Resumed:
         log.warning("trades of open candles have expired: these candles will be incomplete", source=source.source_id)
     await _read_trades(bus, source.source_id, before, resumed)
     window = await _read_candles(bus, source, before, resumed)
-    if newest is not None and newest is not ours and newest != ours:
-        resumed.progress.hold_until_ms = 0
+    if ours and newest != ours:
+        resumed.progress.hold_until_ms = 0  # another source has written since: its candles say nothing about ours
     await _settle(
         bus, candles_state.last_seq if source.live else before.candles_seq, source.instruments, window, builder
     )
