@@ -235,3 +235,17 @@ async def test_a_graceful_stop_of_the_server_is_no_end(
     async with asyncio.timeout(20):
         await publishing
     assert (await crashing_bus.stream_state(CLOCK)).last_seq == 6
+
+
+async def test_a_connection_that_the_client_gave_up_is_made_anew(crashing_bus: JetStreamBus, given: Any) -> None:
+    """nats-py closes for good when the server names certain errors."""
+    await crashing_bus.publish(given.marks(2))
+    consumer = crashing_bus.consumer(SIGNAL_ENGINE)
+    first = await consumer.fetch(1, 5)
+    await crashing_bus.connection._client.close()
+    async with asyncio.timeout(10):
+        await crashing_bus.publish([given.mark(3)])
+        rest = await fetch(consumer)
+        while len(rest) < 2:
+            rest += await fetch(consumer)
+    assert [message.seq for message in first + rest] == [1, 2, 3]

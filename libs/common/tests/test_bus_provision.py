@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from tocsin.embedded import nats as embedded
 from tocsin_common.bus import jetstream, provision
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -89,14 +92,22 @@ async def test_without_streams_a_service_gives_up_after_a_while_and_says_what_to
         await JetStreamBus.connect(NatsSection(url=nats_url), name="early")
 
 
-async def test_a_server_that_is_away_is_named_without_its_password(
-    unused_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tocsin_common.bus.connection.CONNECT_S", 0.3)
+async def test_a_server_that_is_away_is_named_without_its_password(unused_port: int) -> None:
     section = NatsSection(url=f"nats://me:hunter2@127.0.0.1:{unused_port}")
     with pytest.raises(Unreachable) as caught:
-        await Connection.open(section, name="test")
+        await Connection.open(section, name="test", within_s=0.3)
     text = str(caught.value)
     assert f"nats://127.0.0.1:{unused_port} cannot be reached" in text
     assert "last error: " in text
     assert "hunter2" not in text
+
+
+async def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "CONFIG", embedded.CONFIG + "authorization {{ user: me, password: right }}\n")
+    async with embedded.NatsServer(tmp_path) as server:
+        right = NatsSection(url=server.url, user="me", password=SecretStr("right"))
+        wrong = NatsSection(url=server.url, user="me", password=SecretStr("hunter2"))
+        await (await Connection.open(right, name="test")).close()
+        with pytest.raises(Unreachable, match=r"(?i)authorization violation") as caught:
+            await Connection.open(wrong, name="test", within_s=1)
+    assert "hunter2" not in str(caught.value)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import structlog
 from nats.aio.msg import Msg
 
-from tocsin_common.bus.connection import Connection, Headers
+from tocsin_common.bus.answers import Headers
+from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import Entry
 from tocsin_common.bus.publishing import Publisher
 from tocsin_common.bus.reading import PAGE_MESSAGES, get_message, raw_page

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tocsin_common.bus.answers import MISSING, NO_RESPONDERS, Headers, parse, status_of
+from tocsin_common.bus.client import Client
 from tocsin_common.config import NatsSection
-from tocsin_common.errors import Rejected, TocsinError, Unreachable
+from tocsin_common.errors import Rejected, Unreachable
 
 log = structlog.get_logger()
 
@@ -33,38 +34,10 @@ REQUEST_S = 5.0
 
 RECONNECT_WAIT_S = 0.25
 PING_INTERVAL_S, PINGS_OUTSTANDING = 5, 2
-NO_RESPONDERS = "503"
 REMEDY = "check that the server runs and that nats.url, nats.user and the other keys of `nats` are right"
 
-Headers = dict[str, str]
 OnMessage = Callable[[Msg], Awaitable[None]]
 Answer = Callable[[Msg | Unreachable], None]
-
-
-class Refused(TocsinError):
-    """JetStream answered with an error. `code` is its err_code."""
-
-    def __init__(self, code: int, text: str) -> None:
-        self.code = code
-        super().__init__(f"{text} ({code})")
-
-
-class _Client(Client):  # type: ignore[misc]  # nats-py is not typed
-    """nats-py with two of its habits changed."""
-
-    def drop_unsent(self) -> None:
-        """Forget what was not sent: flushed on the next connection, it would overtake what that one must see first."""
-        self._pending.clear()
-        self._pending_data_size = 0
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> Headers:
-        """Without a look at every character of every name, which took two thirds of the time of a small message.
-
-        Should a newer nats-py no longer call this, reading is slower and otherwise the same.
-        """
-        lines = (line.partition(":") for line in raw.decode(errors="replace").split("\r\n"))
-        return {name.strip(): value.strip() for name, colon, value in lines if colon}
 
 
 class Connection:
@@ -75,7 +48,7 @@ class Connection:
         self.epoch = 0
         self.connected = asyncio.Event()
         self._section, self._name = section, name
-        self._client = _Client()
+        self._client = Client()
         self._inbox = ""
         self._tokens = itertools.count(1)
         self._waiting: dict[str, Answer] = {}
@@ -253,7 +226,7 @@ class Connection:
         return Unreachable(f"NATS at {self.url}: {detail}; {REMEDY}")
 
     async def _dial(self) -> None:
-        section, client = self._section, _Client()
+        section, client = self._section, Client()
         password, token = section.password, section.token
         self._client = client
         await client.connect(
@@ -310,25 +283,6 @@ class Connection:
         self.connected.clear()
         for answer in list(self._waiting.values()):
             answer(self._unreachable(reason))
-
-
-MISSING = "is JetStream enabled, and were the streams made (`tocsin streams apply`)?"
-
-
-def status_of(message: Msg) -> str | None:
-    """The status of a message that carries no data but news of a request, such as 503 or 408."""
-    return message.headers.get("Status") if message.headers and not message.data else None
-
-
-def parse(message: Msg) -> dict[str, Any]:
-    """An answer of JetStream. Raises Refused, Unreachable (there is no such stream)."""
-    if status_of(message) == NO_RESPONDERS:
-        raise Unreachable(f"no stream takes the message: {MISSING}")
-    answer: dict[str, Any] = json.loads(message.data)
-    error = answer.get("error")
-    if error:
-        raise Refused(error.get("err_code", error.get("code", 0)), error.get("description", ""))
-    return answer
 
 
 def without_credentials(urls: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from tocsin_common.bus.connection import Refused
+from tocsin_common.bus.answers import Refused
 from tocsin_common.bus.protocol import Stored
 from tocsin_common.bus.storing import WINDOW_BYTES, WINDOW_MESSAGES, Outgoing, Storage
 from tocsin_common.errors import Unreachable

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tocsin_common.bus.answers import Refused
 from tocsin_common.bus.buckets import stream_name
-from tocsin_common.bus.connection import Connection, Refused
+from tocsin_common.bus.connection import Connection
 from tocsin_common.errors import Unreachable
 from tocsin_common.streams import BUCKETS, DUPLICATE_WINDOW_S, DURABLES, STREAMS, Bucket, Durable, Stream
 

@@ -17,7 +17,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from tocsin_common.bus.connection import NO_RESPONDERS, Connection, Refused, status_of
+from tocsin_common.bus.answers import NO_RESPONDERS, Refused, status_of
+from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import DurableState, Received
 from tocsin_common.errors import Unreachable
 from tocsin_common.streams import Durable

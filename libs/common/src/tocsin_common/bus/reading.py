@@ -13,7 +13,8 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from tocsin_common.bus.connection import NO_RESPONDERS, Connection, Headers, Refused
+from tocsin_common.bus.answers import NO_RESPONDERS, Headers, Refused
+from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import Received, StreamState
 from tocsin_common.errors import Unreachable
 

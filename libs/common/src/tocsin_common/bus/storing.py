@@ -16,7 +16,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
-from tocsin_common.bus.connection import Connection, Headers, Refused, parse
+from tocsin_common.bus.answers import Headers, Refused, parse
+from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import Stored
 from tocsin_common.bus.recent import Recent
 from tocsin_common.errors import Conflict, Rejected, Unreachable
