@@ -66,6 +66,8 @@ def test_everything_that_matters_is_on_one_screen(status: Status) -> None:
         "BTC/USDT long",
         "target_1",
         "equity 1,000.08",
+        "deliveries since the start",
+        "outcomes since the start",
     ):
         assert expected in screen
     assert len(screen.rstrip("\n").splitlines()) == 40

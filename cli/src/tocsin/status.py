@@ -45,7 +45,8 @@ HEALTH_TIMEOUT_S = 2.0
 TAIL_LOOK_BACK, TAIL_MAX_BEHIND = 200, 5_000
 """How much of a stream is read at the start, and how far a view may fall behind before it skips to the end."""
 
-LATEST = 12
+LATEST = 50
+"""Decisions of each kind that are kept to be shown: more than a tall terminal has lines."""
 RATE_WINDOW = 10
 """Rates are taken over this many readings, about ten seconds."""
 

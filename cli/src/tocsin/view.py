@@ -23,6 +23,8 @@ STATE_STYLE = {"ready": "green", "starting": "yellow", "not ready": "yellow", "r
 LAG_WORRYING = 1_000
 """Messages behind, from which the view colours a lag."""
 
+HEADER_HEIGHT, HEIGHT_MIN = 5, 6
+PORTFOLIOS_SHOWN = 2
 MIB = 1024 * 1024
 
 
@@ -39,20 +41,21 @@ class About:
 
 def draw(about: About, status: Status, height: int) -> RenderableType:
     """The whole screen for a terminal of `height` lines."""
-    parts_height = len(status.parts) + 4
-    rows = max(3, (height - parts_height - 5 - 8) // 2)
+    system_height = len(FLOW) + 3
+    free = max(2 * HEIGHT_MIN, height - HEADER_HEIGHT - system_height)
+    upper, lower = free - free // 2, free // 2
     screen = Layout()
     screen.split_column(
-        Layout(_header(about, status), size=5),
-        Layout(name="system", size=parts_height),
-        Layout(_panel("Latest signals", _signals(list(status.signals)[: rows + 1])), name="signals", size=rows + 5),
-        Layout(name="effects"),
+        Layout(_header(about, status), size=HEADER_HEIGHT),
+        Layout(name="system", size=system_height),
+        Layout(_panel("Latest signals", _signals(list(status.signals)[: upper - 3])), size=upper),
+        Layout(name="effects", size=lower),
     )
     screen["system"].split_row(
         Layout(_panel("Services", _parts(status.parts)), ratio=3), Layout(_panel("Flow", _flow(status)), ratio=2)
     )
     screen["effects"].split_row(
-        Layout(_panel("Alerts", _alerts(status, rows))), Layout(_panel("Paper trading", _paper(status, rows)))
+        Layout(_panel("Alerts", _alerts(status, lower - 4))), Layout(_panel("Paper trading", _paper(status, lower - 4)))
     )
     return screen
 
@@ -149,18 +152,18 @@ def _signals(signals: Sequence[SignalRaised]) -> RenderableType:
 def _alerts(status: Status, rows: int) -> RenderableType:
     counts = "  ".join(f"{state} {count:,}" for state, count in sorted(status.deliveries.items()))
     table = _table("time", "~alert")
-    for alert in list(status.alerts)[: rows + 1]:
+    for alert in list(status.alerts)[:rows]:
         table.add_row(_clock(alert.ts_ms)[11:], Text(alert.title, overflow="ellipsis", no_wrap=True))
     return Group(table, Text(f"deliveries since the start: {counts or 'none yet'}", "dim"))
 
 
 def _paper(status: Status, rows: int) -> RenderableType:
     table = _table("time", "side", ">amount", "symbol", ">price", "~reason", ">pnl")
-    for fill in list(status.fills)[:rows]:
+    portfolios = [_equity(mark) for mark in status.equity.values()][:PORTFOLIOS_SHOWN]
+    for fill in list(status.fills)[: rows - len(portfolios)]:
         table.add_row(*_fill(fill))
     results = "  ".join(f"{name} {count:,}" for name, count in sorted(status.results.items()))
-    lines = [_equity(mark) for mark in status.equity.values()]
-    return Group(table, *lines, Text(f"outcomes since the start: {results or 'none yet'}", "dim"))
+    return Group(table, *portfolios, Text(f"outcomes since the start: {results or 'none yet'}", "dim"))
 
 
 def _fill(fill: OrderFilled) -> tuple[RenderableType, ...]:
