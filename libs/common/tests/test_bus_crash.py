@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -249,3 +251,21 @@ async def test_a_connection_that_the_client_gave_up_is_made_anew(crashing_bus: J
         while len(rest) < 2:
             rest += await fetch(consumer)
     assert [message.seq for message in first + rest] == [1, 2, 3]
+
+
+async def test_a_server_that_is_frozen_for_a_while_is_heard_again(
+    server: NatsServer, crashing_bus: JetStreamBus, given: Any
+) -> None:
+    await crashing_bus.publish(given.marks(2))
+    consumer = crashing_bus.consumer(SIGNAL_ENGINE)
+    taken = await consumer.fetch(2, 5)
+    os.kill(server.pid, signal.SIGSTOP)
+    assert await fetch(consumer) == []
+    publishing = asyncio.create_task(crashing_bus.publish(given.marks(2, start=3)))
+    assert await fetch(consumer) == []
+    os.kill(server.pid, signal.SIGCONT)
+    async with asyncio.timeout(20):
+        await publishing
+        while len(taken) < 4:
+            taken += await fetch(consumer)
+    assert [message.seq for message in taken] == [1, 2, 3, 4]

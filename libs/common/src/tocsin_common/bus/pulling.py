@@ -27,13 +27,13 @@ log = structlog.get_logger()
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 3 * HEARTBEAT_S
-"""A pull that hears neither messages nor heartbeats for this long is lost."""
+"""A pull that hears neither messages nor heartbeats for this long, while somebody listens, is lost."""
 
 EXPIRES_S = 30.0
 PULL_BYTES = 32 * 1024 * 1024
 PREFETCH_BATCHES = 2
 SEEN_MESSAGES = 10_000
-"""How many sequences back a message is recognised by its id: far more than a crash was seen to take."""
+"""How many messages back one is recognised by its id: far more than a crash was seen to take."""
 
 ACK, NAK, TERM, IN_PROGRESS = b"+ACK", b"-NAK", b"+TERM", b"+WPI"
 NANOSECONDS = 1_000_000_000
@@ -66,10 +66,11 @@ class JetStreamConsumer:
             if self._buffer or remaining <= 0:
                 break
             self._arrived.clear()
+            wait_now_s = min(remaining, HEARTBEAT_S)
             try:
-                await asyncio.wait_for(self._arrived.wait(), min(remaining, HEARTBEAT_S))
+                await asyncio.wait_for(self._arrived.wait(), wait_now_s)
             except TimeoutError:
-                continue
+                pull.silence_s += wait_now_s
         return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
 
     async def ack(self, messages: Sequence[Received]) -> None:
@@ -162,9 +163,9 @@ class JetStreamConsumer:
         self._naked.discard(seq)
         self._last_seen = max(self._last_seen, seq)
         self._replies[seq] = message.reply
-        if self._ordered:
-            self._seen[seq] = message_id
-            self._seen.pop(seq - SEEN_MESSAGES, None)
+        self._seen[seq] = message_id
+        if len(self._seen) > SEEN_MESSAGES:
+            del self._seen[next(iter(self._seen))]
         stream = self._durable.stream.name
         self._buffer.append(Received(stream, message.subject, seq, stored_ms, message_id, message.data, deliveries))
         self._arrived.set()
@@ -206,8 +207,8 @@ class _Pull:
         self._epoch = connection.epoch
         self._credit = 0
         self._count = 0
-        self._heard = asyncio.get_running_loop().time()
         self._broken: str | None = None
+        self.silence_s = 0.0
 
     @classmethod
     async def start(
@@ -226,7 +227,7 @@ class _Pull:
     def lost(self) -> str | None:
         if self._epoch != self._connection.epoch or not self._connection.connected.is_set():
             return "the connection was lost"
-        if self._credit > 0 and asyncio.get_running_loop().time() - self._heard > SILENCE_S:
+        if self._credit > 0 and self.silence_s > SILENCE_S:
             return f"nothing was heard for {SILENCE_S:g} s"
         return self._broken
 
@@ -236,7 +237,7 @@ class _Pull:
         if missing <= 0 or (self._credit >= at_least and missing < wanted // 2):
             return
         if self._credit == 0:
-            self._heard = asyncio.get_running_loop().time()
+            self.silence_s = 0.0
         request = {
             "batch": missing,
             "max_bytes": PULL_BYTES,
@@ -251,7 +252,7 @@ class _Pull:
             await self._connection.unsubscribe(self._subscription)
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = asyncio.get_running_loop().time()
+        self.silence_s = 0.0
         status = status_of(message)
         if status is not None:
             self._on_status(status, message.headers or {})
