@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import structlog
 from pydantic import SecretStr
 
 from tocsin.datadir import Running
@@ -18,6 +20,9 @@ from tocsin_common.bus import provision
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.config import NatsSection
+from tocsin_common.errors import Unreachable
+
+log = structlog.get_logger()
 
 Embedded = NatsServer | PostgresServer
 S = TypeVar("S", NatsServer, PostgresServer)
@@ -36,6 +41,9 @@ class Servers:
 NATS: frozenset[Name] = frozenset({"nats"})
 POSTGRES: frozenset[Name] = frozenset({"postgres"})
 BOTH = NATS | POSTGRES
+
+LOOK_S = 0.5
+"""How often embedded servers are looked after."""
 
 DIAL_S = 8.0
 """How long a command tries to reach NATS; somebody is waiting for its answer."""
@@ -106,6 +114,21 @@ async def dialled(found: Servers, command: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def keep_running(embedded: Mapping[str, Embedded], on_change: Callable[[], None]) -> None:
+    """Start embedded servers that died again, on their data and their port, for as long as this task runs."""
+    while True:
+        for name, server in embedded.items():
+            if server.running:
+                continue
+            await server.stop()  # lets go of the folder, which a dead server still holds
+            try:
+                await server.start()
+            except Unreachable as error:
+                log.error("server does not start again", server=name, error=str(error))
+            on_change()
+        await asyncio.sleep(LOOK_S)
 
 
 async def _started(stack: AsyncExitStack, server: S) -> S:

@@ -152,7 +152,7 @@ class Watcher:
 
     def _server(self, name: str, server: Embedded) -> PartStatus:
         if not server.running:
-            return PartStatus(name, "down", note="ended; see its log in the data directory")
+            return PartStatus(name, "restarting", note="ended, and is started again; see its log in the data directory")
         part = PartStatus(name, "ready", server.pid)
         self._measure(part)
         return part

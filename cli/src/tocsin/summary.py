@@ -13,9 +13,13 @@ from tocsin_common.events import EquityMarked, OrderFilled, SignalSkipped
 Summary = dict[str, Any]
 
 
-def summarise(facts: Facts, rows: dict[str, int], seconds: float) -> Summary:
-    """One JSON-ready object. `trades_in`, `rejected` and `late` come from the totals of the market's last mark."""
+def summarise(facts: Facts, rows: dict[str, int], seconds: float, *, trades_before_seq: int = 0) -> Summary:
+    """One JSON-ready object. `trades_in`, `rejected` and `late` come from the totals of the market's last mark.
+
+    Counts are of everything the streams hold; `trades_per_s` is of what was stored on TRADES after a sequence.
+    """
     published = facts.trades.count()
+    now = published - facts.trades.count(trades_before_seq)
     outcomes = [outcome for of_signal in facts.outcomes.values() for outcome in of_signal]
     paper = [event for events in facts.paper.values() for event in events]
     return {
@@ -39,7 +43,7 @@ def summarise(facts: Facts, rows: dict[str, int], seconds: float) -> Summary:
         "rows": rows,
         "messages": {name: stream.messages for name, stream in facts.streams.items()},
         "seconds": round(seconds, 3),
-        "trades_per_s": round(published / seconds, 1) if seconds else 0.0,
+        "trades_per_s": round(now / seconds, 1) if seconds else 0.0,
     }
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from api_gateway import migrations
+from api_gateway.config import Settings as GatewaySettings
 from tocsin import seed
 from tocsin.datadir import Running
 from tocsin.options import Target
 from tocsin.processes import reference
 from tocsin.seed import SeedResult
-from tocsin.servers import Servers, provisioned, servers
+from tocsin.servers import Servers, keep_running, provisioned, servers
 from tocsin.services import SERVICES, Launch, free_port
 from tocsin.settings import with_overrides
 from tocsin.supervisor import Supervisor
 from tocsin_common.bus.jetstream import JetStreamBus
+from tocsin_common.config import load
 
 API_PORT = 8000
 """The API's port unless somebody listens there already."""
@@ -43,21 +47,40 @@ async def running_system(command: str, target: Target, say: Say) -> AsyncIterato
     settings, seeds = target.load()
     async with AsyncExitStack() as stack:
         running = stack.enter_context(target.data_dir.hold(command))
-        say("starting NATS and PostgreSQL")
+        say("opening NATS and PostgreSQL")
         backing = await stack.enter_async_context(servers(settings, target.data_dir.path))
         say("applying streams, migrations and seeds")
         bus = await stack.enter_async_context(provisioned(backing, command))
         await migrations.apply(backing.postgres_url.get_secret_value())
         results = await seed.apply(bus, seeds, target.data_dir.seeded)
-        api_port = free_port(API_PORT)
+        api_port = choose_api_port(target)
         supervisor = Supervisor(launch_plan(target, backing, api_port), target.data_dir.logs)
         system = System(backing, bus, supervisor, f"http://127.0.0.1:{api_port}", results)
         supervisor.on_change = lambda: target.data_dir.describe(described(running, system))
         stack.push_async_callback(supervisor.stop)
+        await stack.enter_async_context(_beside(keep_running(backing.embedded, supervisor.on_change)))
         try:
             yield system
         finally:
             say("stopping")
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run something beside the block, and end it with the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def choose_api_port(target: Target) -> int:
+    """The configured port; without one API_PORT, or any other that is free."""
+    configured = load(GatewaySettings, environ=target.environment).api_gateway
+    chosen = configured.port if "port" in configured.model_fields_set else 0
+    return chosen or free_port(API_PORT)
 
 
 def launch_plan(target: Target, backing: Servers, api_port: int) -> list[Launch]:

@@ -87,15 +87,19 @@ async def _replay(
     where.check()
     async with running_system("replay", where, say) as system:
         await market.refuse_another_market(system.bus, "replay", checked)
-        before = {stream: (await system.bus.stream_state(stream)).last_seq for stream in (TRADES, CANDLES)}
+        before = await _positions(system)
         await system.supervisor.start()
         await _until_idle(system, checked, Patience(STALLED_S, while_running=not speed))
-        ended_s = time.time()
+        seconds = await _seconds_since_first(system, before)
         say("counting")
         with collector_paused():
             facts = await collect(system.bus)
-        rows = await _count_rows(system)
-        return summarise(facts, rows, ended_s - await _began_s(system, before))
+        return summarise(facts, await _count_rows(system), seconds, trades_before_seq=before[TRADES])
+
+
+async def _positions(system: System) -> dict[Stream, int]:
+    """Where the streams of the market end, before the services start."""
+    return {stream: (await system.bus.stream_state(stream)).last_seq for stream in (TRADES, CANDLES)}
 
 
 async def _until_idle(system: System, checked: FilesSummary, patience: Patience) -> None:
@@ -138,10 +142,11 @@ async def _count_rows(system: System) -> dict[str, int]:
         await connection.close()
 
 
-async def _began_s(system: System, before: dict[Stream, int]) -> float:
-    """When the first message of this run was stored (Unix seconds); now, if there was none."""
+async def _seconds_since_first(system: System, before: dict[Stream, int]) -> float:
+    """From the first message of this run until now; 0.0 when it had nothing left to do."""
+    now_s = time.time()
     found = [message for stream, seq in before.items() for message in await _next(system, stream, seq)]
-    return min((message.stored_ms / 1000 for message in found), default=time.time())
+    return max(0.0, now_s - min((message.stored_ms / 1000 for message in found), default=now_s))
 
 
 async def _next(system: System, stream: Stream, after: int) -> list[Received]:
