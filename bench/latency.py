@@ -43,8 +43,8 @@ def settings(webhook_url: str) -> dict[str, object]:
         "signal_engine": {
             "timeframes": ["1m"],
             "strategies": [
-                {"name": "ema_cross", "params": {"fast": 2, "slow": 3, "trend": 20}},
-                {"name": "donchian_breakout", "params": {"channel": 5, **eager}},
+                *({"name": "ema_cross", "params": {"fast": 2, "slow": slow, "trend": 20}} for slow in (3, 5)),
+                *({"name": "donchian_breakout", "params": {"channel": channel, **eager}} for channel in (5, 8)),
             ],
         },
         "alerting": {"webhook": {"allow_private": True}},
