@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from hypothesis import settings
 
 from tocsin.embedded import NatsServer, PostgresServer
@@ -26,6 +27,13 @@ ROOT = Path(__file__).parent
 DATABASES = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def unconfigured_logs() -> Iterator[None]:
+    """Commands and services configure logging for their process; here it must not outlive the test."""
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real trades and candles. Where it is missing, tests that need it are skipped (in CI they fail)."""
@@ -40,7 +48,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A NATS server without any streams, shared by the tests of a session."""
+    """A NATS server, shared by the tests of a session; `jetstream_bus` gives it its streams."""
     server = NatsServer(tmp_path_factory.mktemp("servers"))
     asyncio.run(server.start())
     yield server.url

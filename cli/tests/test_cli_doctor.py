@@ -17,6 +17,8 @@ from tocsin.doctor.channels import check_email, check_telegram
 from tocsin.doctor.finding import Finding
 from tocsin.doctor.nats import check_nats
 from tocsin.doctor.postgresql import check_postgres
+from tocsin_common.bus import provision
+from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.config import NatsSection
 
 TOKEN = "12345:right"
@@ -86,7 +88,8 @@ async def test_channels_that_are_not_configured_are_no_problem() -> None:
     assert (await check_email(EmailSection())).ok
 
 
-async def test_a_nats_server_without_streams_gets_its_remedy(nats_url: str) -> None:
+async def test_a_nats_server_without_streams_gets_its_remedy(nats_url: str, jetstream_bus: JetStreamBus) -> None:
+    await provision.wipe(jetstream_bus.connection, provision.declared())
     findings = {finding.subject: finding for finding in await check_nats(NatsSection(url=nats_url), None)}
     assert findings["nats"].ok
     assert findings["jetstream"].ok

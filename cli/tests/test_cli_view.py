@@ -58,7 +58,7 @@ def test_everything_that_matters_is_on_one_screen(status: Status) -> None:
     screen = shown(status)
     for expected in (
         "2023-11-14 22:25:00",
-        "http://127.0.0.1:8000/docs",
+        "http://127.0.0.1:8000/api/v1/signals",
         "all services are ready",
         "market-ingest",
         "12,345",

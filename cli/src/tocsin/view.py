@@ -80,7 +80,8 @@ def _header(about: About, status: Status) -> RenderableType:
     grid.add_column(no_wrap=True, justify="right")
     grid.add_row(Text.assemble("Market time ", (mark, "bold"), speed), f"{about.source}, up {uptime}")
     grid.add_row(
-        Text.assemble("API ", (f"{about.api_url}/docs", "bold cyan")), Text(f"data in {about.data_dir}", "dim")
+        Text.assemble("API ", (f"{about.api_url}/api/v1/signals", "bold cyan")),
+        Text(f"data in {about.data_dir}", "dim"),
     )
     servers = Text(f"   {about.nats}  {about.postgres}", "dim")
     state = _state(status)

@@ -118,7 +118,7 @@ async def _draw(system: System, about: About, watcher: Watcher, session: aiohttp
 
 
 async def _print_lines(system: System, about: About, watcher: Watcher, session: aiohttp.ClientSession) -> None:
-    out.print(f"API {about.api_url}/docs, NATS {about.nats}, {about.postgres}, logs in {about.data_dir}/logs")
+    out.print(f"API {about.api_url}/api/v1/signals, NATS {about.nats}, {about.postgres}, logs in {about.data_dir}/logs")
     count = 0
     while True:
         status = await watcher.refresh(session)
