@@ -58,6 +58,7 @@ def facts_of() -> Callable[[Sequence[Event]], Coroutine[Any, Any, Facts]]:
         await bus.publish(events)
         facts = await collect(bus)
         facts.settled = facts.last_mark("signals")
+        facts.alerted_seq = facts.streams["SIGNALS"].last_seq
         return facts
 
     return read

@@ -99,6 +99,11 @@ BROKEN: list[tuple[Check, Callable[[list[Event]], list[Event]], str]] = [
         ],
         "without a reason",
     ),
+    (
+        alerting.every_alert_is_delivered_to_its_subscribers,
+        lambda e: changed(e, AlertRaised, subscribers=["me", "you"]),
+        "no delivery for you",
+    ),
     (alerting.every_delivery_has_its_alert, lambda e: without(e, AlertRaised), "not on ALERTS"),
     (alerting.every_delivery_has_its_alert, lambda e: changed(e, AlertRaised, subscribers=["you"]), "to me"),
     (alerting.every_delivery_ends_once, lambda e: without(e, DeliveryChanged, 4), "nothing is due in SEND"),

@@ -28,6 +28,17 @@ def every_alert_has_its_cause(facts: Facts) -> Iterator[str]:
             yield f"{suppressed.alert_id}: suppressed for {suppressed.subscriber_id} without a reason"
 
 
+def every_alert_is_delivered_to_its_subscribers(facts: Facts) -> Iterator[str]:
+    """Every alert on a signal that alerting has settled has a delivery for each subscriber it is for."""
+    told = {(steps[0].alert_id, steps[0].subscriber_id) for steps in facts.deliveries.values()}
+    for alert in facts.alerts.values():
+        if facts.signal_seq.get(alert.cause_id, facts.alerted_seq + 1) > facts.alerted_seq:
+            continue
+        for subscriber_id in alert.subscribers:
+            if (alert.alert_id, subscriber_id) not in told:
+                yield f"{alert.alert_id}: no delivery for {subscriber_id}"
+
+
 def every_delivery_has_its_alert(facts: Facts) -> Iterator[str]:
     """Every delivery names an alert on ALERTS, and a subscriber that the alert is for."""
     for delivery_id, steps in facts.deliveries.items():

@@ -25,7 +25,6 @@ from tocsin_common.events import (
     DeadLetter,
     DeliveryChanged,
     EquityMarked,
-    FeedChanged,
     OrderFilled,
     OutcomeMeasured,
     PortfolioOpened,
@@ -35,6 +34,7 @@ from tocsin_common.events import (
     TradesReceived,
 )
 from tocsin_common.streams import (
+    ALERTING_SIGNALS,
     ALERTS,
     CANDLES,
     CLOCK,
@@ -75,11 +75,16 @@ class StreamFacts:
 
 @dataclass
 class Facts:
-    """Everything the streams say. Lists keep stream order; `log` has (sequence, event) of the decision streams."""
+    """Everything the streams say. Lists keep stream order; `log` has (sequence, event) of the decision streams.
+
+    As of when the reading began: `settled` is the last mark that the paper trader had settled, `alerted_seq` the last
+    sequence of SIGNALS that alerting had.
+    """
 
     streams: dict[str, StreamFacts] = field(default_factory=lambda: defaultdict(StreamFacts))
     marks: dict[tuple[str, str], ClockAdvanced] = field(default_factory=dict)
     settled: ClockAdvanced | None = None
+    alerted_seq: int = 0
     trades: TradeColumns = field(default_factory=TradeColumns)
     candles: CandleColumns = field(default_factory=CandleColumns)
     log: dict[str, list[tuple[int, AnyEvent]]] = field(default_factory=lambda: defaultdict(list))
@@ -137,14 +142,15 @@ class Facts:
             case DeadLetter():
                 self.dead[event.service, event.reason] += 1
                 self.buried.add((event.stream, event.seq))
-            case FeedChanged() | _:
-                return
+            case _:
+                return  # FEEDS is only counted
 
 
 async def collect(bus: Bus, progress: Progress = lambda _: None) -> Facts:
     """Read all streams of the bus."""
     facts = Facts()
     floor = (await bus.durable_state(PAPER_TRADER)).ack_floor_seq
+    facts.alerted_seq = (await bus.durable_state(ALERTING_SIGNALS)).ack_floor_seq
     positions = {stream.name: await bus.stream_state(stream) for stream in END_TO_START}
     for stream in (CLOCK, PAPER, TRADES, CANDLES, SIGNALS, OUTCOMES, ALERTS, DELIVERIES, DEAD, FEEDS):
         progress(stream.name)

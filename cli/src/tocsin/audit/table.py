@@ -23,6 +23,7 @@ STREAM_INVARIANTS: tuple[Invariant[Facts], ...] = (
     Invariant("signals", signals.every_signal_has_one_outcome_or_lives),
     Invariant("signals", signals.every_outcome_has_its_signal),
     Invariant("alerting", alerting.every_alert_has_its_cause),
+    Invariant("alerting", alerting.every_alert_is_delivered_to_its_subscribers, (DELIVERIES,)),
     Invariant("alerting", alerting.every_delivery_has_its_alert, (ALERTS,)),
     Invariant("alerting", alerting.every_delivery_ends_once, (DELIVERIES,)),
     Invariant("alerting", alerting.every_delivery_takes_legal_steps, (DELIVERIES,)),

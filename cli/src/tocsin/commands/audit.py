@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import msgspec
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api_gateway import postgres
-from tocsin.audit.facts import Facts, collect
+from tocsin.audit.facts import collect
 from tocsin.audit.invariant import Result
 from tocsin.audit.memory import collector_paused
 from tocsin.audit.projections import Evidence
@@ -32,6 +32,7 @@ from tocsin.options import (
 from tocsin.servers import connected, join_or_start
 
 SHOWN_EXAMPLES = 3
+EVERYTHING_HOLDS = "[bold green]everything holds[/]"
 
 
 def audit(
@@ -53,16 +54,34 @@ def audit(
 
     What happens next: nothing is changed. Exit code 0 when everything holds, 1 with examples of every violation if not.
     """
-    results, facts, seconds = run(_audit(target(data_dir, config, nats, postgres_url)))
+    report = run(_audit(target(data_dir, config, nats, postgres_url)))
     if json:
-        print(msgspec.json.encode(_document(results, facts, seconds)).decode())
+        print(msgspec.json.encode(_document(report)).decode())
     else:
-        _print(results, facts, seconds)
-    if any(result.verdict == "violated" for result in results):
+        _print(report)
+    if not report.ok:
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _audit(where: Target) -> tuple[Sequence[Result], Facts, float]:
+@dataclass(frozen=True)
+class Report:
+    """What an audit found, without what it read: that may be a gigabyte."""
+
+    results: Sequence[Result]
+    messages: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return not self.violated
+
+    @property
+    def violated(self) -> int:
+        return sum(result.verdict == "violated" for result in self.results)
+
+
+async def _audit(where: Target) -> Report:
     started = time.monotonic()
     with collector_paused(), err.status("reading", spinner="dots") as status:
         async with join_or_start(where, "audit") as found, connected(found, "audit") as bus:
@@ -75,34 +94,35 @@ async def _audit(where: Target) -> tuple[Sequence[Result], Facts, float]:
             facts = await collect(bus, lambda stream: status.update(f"reading {stream}"))
         status.update("checking")
         results = check_all(Evidence(facts, rows))
-    return results, facts, time.monotonic() - started
+    messages = {name: stream.messages for name, stream in facts.streams.items()}
+    dead = {f"{service}: {reason}": count for (service, reason), count in sorted(facts.dead.items())}
+    return Report(results, messages, dead, time.monotonic() - started)
 
 
-def _document(results: Sequence[Result], facts: Facts, seconds: float) -> dict[str, object]:
+def _document(report: Report) -> dict[str, object]:
     return {
-        "ok": all(result.verdict != "violated" for result in results),
-        "invariants": [asdict(result) for result in results],
-        "messages": {name: stream.messages for name, stream in facts.streams.items()},
-        "dead_letters": {f"{service} {reason}": count for (service, reason), count in sorted(facts.dead.items())},
-        "seconds": round(seconds, 3),
+        "ok": report.ok,
+        "invariants": [asdict(result) for result in report.results],
+        "messages": report.messages,
+        "dead_letters": report.dead_letters,
+        "seconds": round(report.seconds, 3),
     }
 
 
-def _print(results: Sequence[Result], facts: Facts, seconds: float) -> None:
+def _print(report: Report) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("area", "what must hold", "verdict"):
         table.add_column(column)
-    for result in results:
+    for result in report.results:
         table.add_row(result.area, escape(result.says), _verdict(result))
         for example in result.examples[:SHOWN_EXAMPLES]:
             table.add_row("", f"[dim]{escape(example)}[/]", "")
     out.print(table)
-    for (service, reason), count in sorted(facts.dead.items()):
-        out.print(f"[yellow]note:[/] {count} dead letters of {service}, reason {reason} (stream DEAD)")
-    messages = sum(stream.messages for stream in facts.streams.values())
-    violated = sum(result.verdict == "violated" for result in results)
-    verdict = f"[bold red]{violated} invariants are violated[/]" if violated else "[bold green]everything holds[/]"
-    out.print(f"\n{messages:,} messages in {len(facts.streams)} streams, {seconds:.1f} s: {verdict}")
+    for name, count in report.dead_letters.items():
+        out.print(f"[yellow]note:[/] {count} dead letters of {escape(name)} (stream DEAD)")
+    total, streams = sum(report.messages.values()), len(report.messages)
+    verdict = f"[bold red]{report.violated} invariants are violated[/]" if report.violated else EVERYTHING_HOLDS
+    out.print(f"\n{total:,} messages in {streams} streams, {report.seconds:.1f} s: {verdict}")
 
 
 def _verdict(result: Result) -> str:
