@@ -106,7 +106,7 @@ async def _until_idle(system: System, checked: FilesSummary, patience: Patience)
     """Wait, with a bar, until everything is settled. Raises TocsinError with the reason when it never will be."""
     columns = (BarColumn(30), TextColumn("{task.fields[rows]}"), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Bars(*columns, console=err, transient=True) as bars:
-        task = bars.add_task("", total=checked.rows, rows="")
+        task = bars.add_task("", total=checked.rows + 1, rows="")  # the last step: everything settled
         while True:
             system.supervisor.raise_if_hopeless(EXITS_IN_A_ROW)
             progress = await _look(system, checked)
@@ -128,10 +128,10 @@ async def _look(system: System, checked: FilesSummary) -> Progress | None:
 
 
 def _show(bars: Bars, task: TaskID, progress: Progress, total: int) -> None:
-    """A bar while the files are read; then a pulse, and who still has work in hand."""
+    """How far the files are read, and who is behind: the first in the order of the flow, as the others wait for it."""
     read = progress.market.cursor if progress.market else 0
-    left = total if not progress.market_ended else None
-    bars.update(task, completed=read, total=left, rows=f"{read:,} of {total:,} rows", description=progress.waiting_for)
+    behind = f"waiting for {progress.waiting_for.split(', ')[0]}"
+    bars.update(task, completed=read, rows=f"{read:,} of {total:,} rows", description=behind)
 
 
 async def _count_rows(system: System) -> dict[str, int]:
