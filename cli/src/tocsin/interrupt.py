@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the work is cancelled once, and its clean-up is left alone however often they come."""
+"""Ctrl-C, SIGTERM and a closed terminal: the work is cancelled once, and its clean-up is left alone however often they come."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def until_interrupted(work: Coroutine[Any, Any, T]) -> T | None:
             interrupted.set()
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     try:
         return await task
