@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the work is cancelled once, and its clean-up is left alone however often they come."""
+"""Ctrl-C, SIGTERM, a closed terminal: the work is cancelled once, and its clean-up is left alone."""
 
 from __future__ import annotations
 
