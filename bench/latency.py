@@ -31,8 +31,6 @@ MINUTES = int(os.environ.get("TOCSIN_BENCH_MINUTES", "5"))
 LIMIT_MS = 100.0
 LEAST_SAMPLES = 100
 
-Instrument = tuple[str, str]
-
 
 def settings(webhook_url: str) -> dict[str, object]:
     eager = {"min_volume_ratio": 0, "min_break_atr": 0}
