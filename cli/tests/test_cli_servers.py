@@ -11,8 +11,8 @@ import pytest
 from tocsin.datadir import HeldByAnother
 from tocsin.embedded import NatsServer
 from tocsin.options import Target, target
+from tocsin.ports import free_port
 from tocsin.servers import NATS, dialled, join_or_start, keep_running
-from tocsin.services import free_port
 from tocsin.settings import DEMO_CONFIG
 from tocsin.system import choose_api_port
 

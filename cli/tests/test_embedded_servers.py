@@ -153,7 +153,7 @@ async def test_a_server_that_survived_its_parent_is_ended_first(kind: type[Serve
     survivor = kind(tmp_path)
     await survivor.start()
     old = psutil.Process(survivor.pid)
-    survivor._process._lock.close()  # type: ignore[union-attr]  # as the kernel does for a parent that died
+    survivor._lock.close()  # type: ignore[union-attr]  # as the kernel does for a parent that died
     async with kind(tmp_path) as server:
         assert not old.is_running() or old.status() == psutil.STATUS_ZOMBIE
         assert await works(server)

@@ -51,10 +51,6 @@ class DataDir:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    @property
-    def seeded(self) -> Path:
-        return self.path / "seeded.json"
-
     def running(self) -> Running | None:
         """What runs here now, or None. A description whose holder died does not count."""
         described = self._read()

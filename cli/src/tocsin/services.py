@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,16 +44,3 @@ class Launch:
     service: Service
     environment: Mapping[str, str] = field(repr=False)
     health_url: str
-
-
-def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
-    """`preferred` if nobody listens there, otherwise a port the system chooses."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free port")

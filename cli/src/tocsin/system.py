@@ -15,10 +15,11 @@ from api_gateway.config import Settings as GatewaySettings
 from tocsin import seed
 from tocsin.datadir import Running
 from tocsin.options import Target
+from tocsin.ports import free_port
 from tocsin.processes import reference
 from tocsin.seed import SeedResult
 from tocsin.servers import Servers, keep_running, provisioned, servers
-from tocsin.services import SERVICES, Launch, free_port
+from tocsin.services import SERVICES, Launch
 from tocsin.settings import with_overrides
 from tocsin.supervisor import Supervisor
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -52,7 +53,7 @@ async def running_system(command: str, target: Target, say: Say) -> AsyncIterato
         say("applying streams, migrations and seeds")
         bus = await stack.enter_async_context(provisioned(backing, command))
         await migrations.apply(backing.postgres_url.get_secret_value())
-        results = await seed.apply(bus, seeds, target.data_dir.seeded)
+        results = await seed.apply(bus, seeds)
         api_port = choose_api_port(target)
         supervisor = Supervisor(launch_plan(target, backing, api_port), target.data_dir.logs)
         system = System(backing, bus, supervisor, f"http://127.0.0.1:{api_port}", results)

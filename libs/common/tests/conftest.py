@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tocsin.embedded.process import free_port
+from tocsin.ports import free_port
 from tocsin_common import logs
 from tocsin_common.bus import provision
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -141,7 +141,7 @@ class Given:
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port of loopback that nobody uses at the moment, nor the one above it."""
+    """A port of loopback that nobody uses at the moment."""
     return free_port()
 
 

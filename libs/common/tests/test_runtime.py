@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tocsin.ports import free_port
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.streams import SIGNAL_ENGINE
 
@@ -159,9 +160,10 @@ async def test_a_wrong_configuration_is_told_and_exits_with_two(tmp_path: Path) 
 
 async def test_a_server_that_is_away_is_named_and_the_service_is_not_ready(tmp_path: Path, unused_port: int) -> None:
     url = f"nats://me:hunter2@127.0.0.1:{unused_port}"
-    async with running(tmp_path, TOCSIN__NATS__URL=url, TOCSIN__HEALTH__PORT=str(unused_port + 1)) as service:
+    health_port = free_port()
+    async with running(tmp_path, TOCSIN__NATS__URL=url, TOCSIN__HEALTH__PORT=str(health_port)) as service:
         trouble = await service.logged("trouble with NATS")
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_port + 1}") as probe:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{health_port}") as probe:
             assert (await probe.get("/readyz")).status == 503
         service.process.send_signal(signal.SIGTERM)
         code, rest = await service.end()

@@ -9,9 +9,9 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from types import TracebackType
 
-from tocsin.embedded.process import ServerProcess, free_port
+from tocsin.embedded.process import ServerProcess
+from tocsin.ports import free_port
 from tocsin_common.errors import Unreachable
 
 MAX_PAYLOAD = "8MB"
@@ -33,59 +33,34 @@ feature_flags {{
 """The flow control of version 2 crashes the read loop of nats-py's ordered consumers."""
 
 
-class NatsServer:
-    """A NATS server on `data_dir`/nats, for `async with`. Started again it keeps its data and its port."""
+class NatsServer(ServerProcess):
+    """A NATS server on `data_dir`/nats. Started again it keeps its data and its port."""
 
     def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
-        self._process = ServerProcess("NATS", data_dir / "nats", stop_signal=signal.SIGTERM)
+        super().__init__("NATS", data_dir / "nats", stop_signal=signal.SIGTERM)
         self._port = port or free_port()
-        self._name = f"tocsin-{secrets.token_hex(4)}"
+        self._server_name = f"tocsin-{secrets.token_hex(4)}"
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self._port}"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.running
-
     async def start(self) -> None:
         """Start and wait until clients can connect. Raises Unreachable with the server's last words."""
-        folder = self._process.folder
-        self._process.claim()
-        pid_file, config = folder / "server.pid", folder / "server.conf"
-        await self._process.end_stale(pid_file)
+        self.claim()
+        pid_file, config = self.folder / "server.pid", self.folder / "server.conf"
+        await self.end_stale(pid_file)
         config.write_text(
             CONFIG.format(
                 port=self._port,
-                name=self._name,
+                name=self._server_name,
                 pid_file=json.dumps(str(pid_file)),
                 max_payload=MAX_PAYLOAD,
-                store=json.dumps(str(folder / "store")),
+                store=json.dumps(str(self.folder / "store")),
             )
         )
-        self._process.spawn(binary(), "-c", config)
-        await self._process.wait_until(self._greets)
-
-    async def stop(self) -> None:
-        await self._process.stop()
-
-    async def kill(self) -> None:
-        """End the server as a crash does."""
-        await self._process.kill()
-
-    async def __aenter__(self) -> NatsServer:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
+        self.spawn(binary(), "-c", config)
+        await self.wait_until(self._greets)
 
     def _greets(self) -> bool:
         """Whether our server, and not a stranger on the same port, says hello."""
@@ -94,7 +69,7 @@ class NatsServer:
                 socket.create_connection(("127.0.0.1", self._port), timeout=1) as client,
                 client.makefile("rb") as lines,
             ):
-                return self._name.encode() in lines.readline()
+                return self._server_name.encode() in lines.readline()
         except OSError:
             return False
 

@@ -8,23 +8,23 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tocsin.embedded.account import Account, before_exec, unprivileged
-from tocsin.embedded.process import ServerProcess, free_port
+from tocsin.embedded.process import ServerProcess
+from tocsin.ports import free_port
 from tocsin_common.errors import Unreachable
 
 INIT_TIMEOUT_S = 60
 
 
-class PostgresServer:
-    """PostgreSQL on `data_dir`/postgres, for `async with`. Started again it keeps its data and its port.
+class PostgresServer(ServerProcess):
+    """PostgreSQL on `data_dir`/postgres. Started again it keeps its data and its port.
 
     It listens on loopback and asks for a password that it drew itself and keeps beside its data.
     """
 
     def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
-        self._process = ServerProcess("PostgreSQL", data_dir / "postgres", stop_signal=signal.SIGINT)
+        super().__init__("PostgreSQL", data_dir / "postgres", stop_signal=signal.SIGINT)
         self._port = port or free_port()
 
     @property
@@ -32,53 +32,29 @@ class PostgresServer:
         """Connection URL for the superuser and its database; it holds the password."""
         return f"postgresql://postgres:{self._password.read_text()}@127.0.0.1:{self._port}/postgres"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.running
-
     async def start(self) -> None:
         """Make the database on the first start, start, wait until clients can connect.
 
         Raises Unreachable with the server's last words.
         """
-        process, programs = self._process, binaries()
-        process.claim()
-        account = unprivileged(process.folder.parent, [process.folder.parent, programs])
-        process.folder.chmod(0o700)
-        account.own(process.folder)
-        await process.end_stale(self._pid_file)
+        programs = binaries()
+        self.claim()
+        account = unprivileged(self.folder.parent, [self.folder.parent, programs])
+        self.folder.chmod(0o700)
+        account.own(self.folder)
+        await self.end_stale(self._pid_file)
         if not self._data.exists():
             self._initialise(programs, account)
-        process.spawn(programs / "postgres", "-D", self._data, *self._options(), account=account)
-        await process.wait_until(self._is_ready)
-
-    async def stop(self) -> None:
-        await self._process.stop()
-
-    async def kill(self) -> None:
-        """End the server as a crash does."""
-        await self._process.kill()
-
-    async def __aenter__(self) -> PostgresServer:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
+        self.spawn(programs / "postgres", "-D", self._data, *self._options(), account=account)
+        await self.wait_until(self._is_ready)
 
     @property
     def _data(self) -> Path:
-        return self._process.folder / "data"
+        return self.folder / "data"
 
     @property
     def _password(self) -> Path:
-        return self._process.folder / "password"
+        return self.folder / "password"
 
     @property
     def _pid_file(self) -> Path:
@@ -96,14 +72,14 @@ class PostgresServer:
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(
             command,
-            cwd=self._process.folder,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=INIT_TIMEOUT_S,
             preexec_fn=before_exec(account, signal.SIGKILL),
         )
         if done.returncode:
-            raise Unreachable(f"PostgreSQL: initdb failed in {self._process.folder}:\n{done.stdout}{done.stderr}")
+            raise Unreachable(f"PostgreSQL: initdb failed in {self.folder}:\n{done.stdout}{done.stderr}")
         unfinished.rename(self._data)
 
     def _options(self) -> list[str]:
@@ -122,7 +98,7 @@ class PostgresServer:
             lines = self._pid_file.read_text().splitlines()
         except OSError:
             return False
-        return len(lines) >= 8 and lines[0].strip() == str(self._process.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0].strip() == str(self.pid) and lines[7].strip() == "ready"
 
 
 def binaries() -> Path:

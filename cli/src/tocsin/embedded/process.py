@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import signal
-import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 import psutil
 
@@ -27,8 +28,8 @@ POLL_S = 0.01
 LAST_WORDS = 10
 
 
-class ServerProcess:
-    """Starts, watches and stops one server that keeps everything it owns in `folder`.
+class ServerProcess(ABC):
+    """Starts, watches and stops one server that keeps everything it owns in `folder`; for `async with`.
 
     Start it from a thread that lives as long as the server may: the kernel ends it with that thread.
     """
@@ -53,6 +54,19 @@ class ServerProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start and wait until clients can connect. Raises Unreachable with the server's last words."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
 
     def claim(self) -> None:
         """Take the folder for ourselves. Raises Unreachable when it is another user's, or another process holds it."""
@@ -145,10 +159,3 @@ def _end(process: subprocess.Popen[bytes] | psutil.Process, stop_signal: signal.
         process.wait()
     except psutil.NoSuchProcess:
         return
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
