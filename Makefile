@@ -56,7 +56,7 @@ types: $(VENV)/.dev
 	@for package in $(PACKAGES); do $(BIN)/mypy $$package/src || exit 1; done
 
 tests: $(VENV)/.dev
-	@$(BIN)/python -m pytest --durations=10
+	@$(BIN)/python -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.dev ## measure throughput and latency; prints each figure with its limit
 	@$(BIN)/python -m bench

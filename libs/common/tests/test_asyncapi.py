@@ -12,6 +12,7 @@ import yaml
 
 from tocsin_common import asyncapi
 from tocsin_common.events import EVENT_TYPES, Event, decode
+from tocsin_common.requests import ENDPOINTS
 from tocsin_common.streams import stream_of
 
 COMMITTED = Path(__file__).parents[3] / "asyncapi.yaml"
@@ -22,11 +23,12 @@ def test_the_committed_document_is_current() -> None:
     assert COMMITTED.read_text() == asyncapi.text(), "run: python -m tocsin_common.asyncapi > asyncapi.yaml"
 
 
-def test_every_event_has_a_channel_a_message_and_a_schema() -> None:
+def test_every_event_and_every_question_has_a_channel_a_message_and_a_schema() -> None:
     document = yaml.safe_load(COMMITTED.read_text())
     names = {kind.__name__ for kind in EVENT_TYPES}
-    assert set(document["channels"]) == names
-    assert set(document["components"]["messages"]) == names
+    asked = {kind.__name__ for endpoint in ENDPOINTS for kind in (endpoint.request, endpoint.reply)}
+    assert set(document["channels"]) == names | asked
+    assert set(document["components"]["messages"]) == names | asked | {"Problem"}
     assert names <= set(document["components"]["schemas"])
 
 

@@ -14,11 +14,11 @@ from tocsin_common.bus import consume
 from tocsin_common.bus.consume import Incoming, Loop, consume_in_order, consume_queue
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.bus.protocol import Bus
+from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import ClockAdvanced, DeadLetter, Event, SendDue, encode
 from tocsin_common.metrics import BusMetrics
-from tocsin_common.streams import ALERTING_SEND, DEAD, SEND, SIGNAL_ENGINE, SIGNALS, Durable, Stream
+from tocsin_common.streams import ALERTING_SEND, CLOCK, DEAD, DELIVERIES, SEND, SIGNAL_ENGINE, SIGNALS, Durable, Stream
 
 CONSOLE = ALERTING_SEND["console"]
 
@@ -275,3 +275,31 @@ async def test_stopping_while_waiting_in_place_leaves_the_batch_for_the_next_one
         await failed.wait()
     async with running(bus, SIGNAL_ENGINE, nothing) as run:
         await run.until_handled([1, 2, 3])
+
+
+def trace_of(message: Received | None) -> str:
+    assert message is not None
+    version, trace, span, flags = message.traceparent.split("-")
+    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
+    return trace
+
+
+async def test_what_a_handler_publishes_belongs_to_the_trace_of_what_it_handles(bus: Bus, given: Any) -> None:
+    async def in_order(batch: Sequence[Incoming]) -> Sequence[Event]:
+        return [given.signal(item.message.seq) for item in batch]
+
+    async def queued(item: Incoming) -> Sequence[Event]:
+        await bus.append(given.delivery(item.message.seq), expected_last=0)
+        return []
+
+    for number in (1, 2):
+        await bus.publish([given.mark(number), given.send(number)])
+    async with running(bus, SIGNAL_ENGINE, in_order, batch=1) as run:
+        await run.until_handled([1, 2])
+    async with running(bus, CONSOLE, queued) as run:
+        await run.until_handled([1, 2])
+    causes = [trace_of(message) for message in await bus.reader(CLOCK, after=0).through(2)]
+    assert len(set(causes)) == 2
+    assert [trace_of(message) for message in await bus.reader(SIGNALS, after=0).through(2)] == causes
+    assert {trace_of(message) for message in await bus.reader(DELIVERIES, after=0).through(2)} == set(causes)
+    assert trace_of(await bus.last(SIGNALS, "signals.>")) == causes[-1]

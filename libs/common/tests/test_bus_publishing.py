@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from tocsin_common import subjects
+from tocsin_common.bus.connection import Connection
+from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Bus, Stored
+from tocsin_common.config import NatsSection
 from tocsin_common.errors import Conflict
 from tocsin_common.streams import CLOCK, DELIVERIES, SIGNALS, TRADES
 
@@ -106,3 +109,21 @@ async def test_of_many_writers_at_once_only_the_one_with_a_stale_view_is_refused
     assert sorted(receipt.seq for receipt in stored) == list(range(2, 42))
     by_seq = {message.seq: message.event() for message in await bus.reader(DELIVERIES, after=0).through(41)}
     assert [by_seq[receipt.seq] for receipt in stored] == fresh
+
+
+async def test_writers_on_several_connections_each_keep_their_order_whatever_the_size_of_their_lists(
+    jetstream_bus: JetStreamBus, nats_url: str, given: Any
+) -> None:
+    other = JetStreamBus(await Connection.open(NatsSection(url=nats_url), name="other"))
+    lists = [given.signals(length, start=1 + 100 * length) for length in (1, 2, 3, 5, 8, 12, 13, 40)]
+    try:
+        receipts = await asyncio.gather(
+            *((jetstream_bus, other)[at % 2].publish(events) for at, events in enumerate(lists))
+        )
+    finally:
+        await other.close()
+    read = await jetstream_bus.reader(SIGNALS, after=0).through(84)
+    by_seq = {message.seq: message.event() for message in read}
+    for events, stored in zip(lists, receipts, strict=True):
+        assert [by_seq[receipt.seq] for receipt in stored] == events
+        assert sorted(receipt.seq for receipt in stored) == [receipt.seq for receipt in stored]

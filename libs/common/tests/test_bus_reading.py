@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tocsin_common.bus.protocol import Bus
-from tocsin_common.streams import CANDLES, CLOCK, SIGNALS, Stream
+from tocsin_common.streams import CANDLES, CLOCK, SIGNALS, TRADES, Stream
 
 Purge = Callable[[Stream, int], Awaitable[None]]
 
@@ -90,3 +91,28 @@ async def test_the_state_of_a_stream_counts_its_messages(bus: Bus, given: Any, p
     assert (state.messages, state.first_seq, state.last_seq) == (7, 4, 10)
     assert state.bytes > 0
     assert state.identity == (await bus.stream_state(CLOCK)).identity
+
+
+async def test_a_page_holds_what_is_on_one_subject(bus: Bus, given: Any) -> None:
+    await bus.publish([given.trades(symbol, n) for n in range(1, 6) for symbol in ("BTC/USDT", "ETH/USDT")])
+    eth = "market.trades.*.binance.ETH-USDT"
+    assert [message.seq for message in await bus.page(TRADES, eth, limit=3)] == [2, 4, 6]
+    assert [message.seq for message in await bus.page(TRADES, eth, after=6, limit=3)] == [8, 10]
+    assert await bus.page(TRADES, eth, after=10) == []
+    assert await bus.page(TRADES, "market.trades.*.binance.XRP-USDT") == []
+
+
+async def test_a_page_begins_at_a_time_of_storing(bus: Bus, given: Any) -> None:
+    await bus.publish(given.marks(3))
+    third = await bus.last(CLOCK, "clock.market")
+    assert third is not None
+
+    async def is_later() -> bool:
+        return time.time_ns() // 1_000_000 > third.stored_ms
+
+    await given.eventually(is_later)
+    await bus.publish(given.marks(2, start=4))
+    fourth = (await bus.page(CLOCK, "clock.market", after=3, limit=1))[0]
+    assert [message.seq for message in await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms)] == [4, 5]
+    assert len(await bus.page(CLOCK, "clock.*", since_ms=1)) == 5
+    assert await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms + 60_000) == []

@@ -14,13 +14,18 @@ import msgspec
 import yaml
 
 from tocsin_common import events
+from tocsin_common.bus.serving import Problem
 from tocsin_common.events import EVENT_TYPES, Event
+from tocsin_common.requests import ENDPOINTS, Endpoint
 from tocsin_common.streams import DAY_S, Stream, stream_of
 
 ADDRESSES: dict[type[Event], str] = {
     events.TradesReceived: "market.trades.{exchange}.{symbol}",
     events.CandlesClosed: "market.candles.{exchange}.{symbol}.{timeframe}",
     events.FeedChanged: "market.feed.{exchange}",
+    events.QuoteMoved: "market.quotes.{exchange}.{symbol}",
+    events.FundingChanged: "market.funding.{exchange}.{symbol}",
+    events.TickerUpdated: "market.tickers.{exchange}.{symbol}",
     events.ClockAdvanced: "clock.{stage}",
     events.SignalRaised: "signals.{exchange}.{symbol}.{timeframe}.{strategy}",
     events.OutcomeMeasured: "outcomes.{exchange}.{symbol}.{timeframe}.{strategy}",
@@ -39,7 +44,7 @@ ADDRESSES: dict[type[Event], str] = {
 PARAMETERS = {
     "exchange": "ccxt exchange id, as a subject token.",
     "symbol": "Unified ccxt symbol as a subject token: BTC/USDT:USDT reads BTC-USDT_USDT.",
-    "timeframe": "1m, 5m, 15m, 1h, 4h or 1d.",
+    "timeframe": "1m, 5m, 15m, 1h, 4h or 1d; 1s where it is switched on.",
     "strategy": "Name of the strategy, as a subject token.",
     "stage": "market or signals.",
     "portfolio": "Id of the portfolio, as a subject token.",
@@ -53,7 +58,9 @@ PARAMETERS = {
 
 def document() -> dict[str, Any]:
     """The AsyncAPI 3.0 document as plain data."""
-    _, schemas = msgspec.json.schema_components(EVENT_TYPES, ref_template="#/components/schemas/{name}")
+    asked: list[type[msgspec.Struct]] = [kind for one in ENDPOINTS for kind in (one.request, one.reply)]
+    asked.append(Problem)
+    _, schemas = msgspec.json.schema_components([*EVENT_TYPES, *asked], ref_template="#/components/schemas/{name}")
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -64,12 +71,17 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {kind.__name__: _channel(kind) for kind in EVENT_TYPES},
+        "channels": {kind.__name__: _channel(kind) for kind in EVENT_TYPES} | _request_channels(),
         "operations": {
             f"publish{kind.__name__}": {"action": "send", "channel": {"$ref": f"#/channels/{kind.__name__}"}}
             for kind in EVENT_TYPES
+        }
+        | {f"answer{endpoint.request.__name__}": _answering(endpoint) for endpoint in ENDPOINTS},
+        "components": {
+            "messages": {kind.__name__: _message(kind) for kind in EVENT_TYPES}
+            | {kind.__name__: _plain_message(kind) for kind in asked},
+            "schemas": schemas,
         },
-        "components": {"messages": {kind.__name__: _message(kind) for kind in EVENT_TYPES}, "schemas": schemas},
     }
 
 
@@ -103,6 +115,43 @@ def _kept(stream: Stream) -> str:
     return sentence
 
 
+def _request_channels() -> dict[str, Any]:
+    """A channel for each question, and one for the inbox its answer comes to."""
+    channels: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        channels[endpoint.request.__name__] = {
+            "address": endpoint.subject,
+            "description": f"A NATS request that {endpoint.group} answers; nothing is stored.",
+            "messages": _references(endpoint.request),
+        }
+        channels[endpoint.reply.__name__] = {
+            "address": None,
+            "description": "The reply, or a Problem, told by its header Nats-Service-Error-Code.",
+            "messages": _references(endpoint.reply, Problem),
+        }
+    return channels
+
+
+def _answering(endpoint: Endpoint[msgspec.Struct, msgspec.Struct]) -> dict[str, Any]:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{endpoint.request.__name__}"},
+        "reply": {"channel": {"$ref": f"#/channels/{endpoint.reply.__name__}"}},
+    }
+
+
+def _references(*kinds: type[msgspec.Struct]) -> dict[str, Any]:
+    return {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in kinds}
+
+
+def _plain_message(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {
+        "title": kind.__name__,
+        "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+    }
+
+
 def _message(kind: type[Event]) -> dict[str, Any]:
     return {
         "name": kind.__struct_config__.tag,
@@ -110,8 +159,11 @@ def _message(kind: type[Event]) -> dict[str, Any]:
         "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
         "headers": {
             "type": "object",
-            "required": ["Nats-Msg-Id"],
-            "properties": {"Nats-Msg-Id": {"type": "string", "description": "The event's derived id."}},
+            "required": ["Nats-Msg-Id", "traceparent"],
+            "properties": {
+                "Nats-Msg-Id": {"type": "string", "description": "The event's derived id."},
+                "traceparent": {"type": "string", "description": "The W3C trace context: what the event came of."},
+            },
         },
         "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
     }

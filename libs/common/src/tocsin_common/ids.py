@@ -5,11 +5,14 @@ Doing the same work twice therefore gives the same id, and the second copy is re
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
 ID_BYTES = 16
 """128 bits: the chance of any collision among 10^12 ids is below 10^-14 (birthday bound n^2 / 2^129)."""
+
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_SHIFTS = range(120, -1, -10)
 
 
 def derive(*causes: str | int | float | bytes | None) -> str:
@@ -22,4 +25,5 @@ def derive(*causes: str | int | float | bytes | None) -> str:
         part = cause if isinstance(cause, bytes) else repr(cause).encode()
         digest.update(len(part).to_bytes(4, "big"))
         digest.update(part)
-    return base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+    number = int.from_bytes(digest.digest(), "big") << 2  # 130 bits: 26 digits of 5, two at a time
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

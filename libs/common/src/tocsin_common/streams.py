@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 from tocsin_common.events import CHANNELS
-from tocsin_common.subjects import PARTITIONS, matches
+from tocsin_common.subjects import FENCE, PARTITIONS, matches
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -30,7 +30,8 @@ class Stream:
 
     `durability`: `sync` means an acknowledged write is on disk (decisions); `async` that the server flushes in its
     own time (market data, which the exchange or a file can give again). `transform` moves subjects
-    `(source, destination)` on their way in: it puts the partition into the subject.
+    `(source, destination)` on their way in: it puts the partition into the subject. A stream that takes `fence.>`
+    has fences for its parts (`Bus.raise_fence`).
     """
 
     name: str
@@ -43,10 +44,15 @@ class Stream:
     work_queue: bool = False
     transform: tuple[str, str] | None = None
 
+    @property
+    def fenced(self) -> bool:
+        """Whether writers of its parts can fence each other off."""
+        return any(subject.startswith(FENCE) for subject in self.subjects)
+
 
 TRADES = Stream(
     name="TRADES",
-    subjects=("market.trades.*.*",),
+    subjects=("market.trades.*.*", "fence.trades.*"),
     durability="async",
     max_age_s=48 * HOUR_S,
     max_bytes=16 * 1024**3,
@@ -57,7 +63,7 @@ TRADES = Stream(
 )
 CANDLES = Stream(
     name="CANDLES",
-    subjects=("market.candles.*.*.*",),
+    subjects=("market.candles.*.*.*", "fence.candles.*"),
     durability="async",
     max_age_s=60 * DAY_S,
     transform=(
@@ -66,6 +72,13 @@ CANDLES = Stream(
     ),
 )
 FEEDS = Stream(name="FEEDS", subjects=("market.feed.*",), durability="async", max_age_s=60 * DAY_S)
+QUOTES = Stream(
+    name="QUOTES", subjects=("market.quotes.*.*",), durability="async", max_age_s=6 * HOUR_S, max_bytes=2 * 1024**3
+)
+FUNDING = Stream(name="FUNDING", subjects=("market.funding.*.*",), durability="async", max_age_s=60 * DAY_S)
+TICKERS = Stream(
+    name="TICKERS", subjects=("market.tickers.*.*",), durability="async", max_age_s=2 * DAY_S, max_bytes=1024**3
+)
 CLOCK = Stream(name="CLOCK", subjects=("clock.*",), durability="async", max_per_subject=200_000)
 SIGNALS = Stream(name="SIGNALS", subjects=("signals.*.*.*.*",), durability="sync")
 OUTCOMES = Stream(name="OUTCOMES", subjects=("outcomes.*.*.*.*",), durability="sync")
@@ -81,26 +94,51 @@ DEAD = Stream(
     max_message_bytes=MAX_MESSAGE_BYTES * 3 // 2,  # a dead letter holds its message in base64, 4/3 of its size
 )
 
-STREAMS = (TRADES, CANDLES, FEEDS, CLOCK, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES, SEND, DEAD)
+STREAMS = (
+    TRADES,
+    CANDLES,
+    FEEDS,
+    QUOTES,
+    FUNDING,
+    TICKERS,
+    CLOCK,
+    SIGNALS,
+    OUTCOMES,
+    PAPER,
+    ALERTS,
+    DELIVERIES,
+    SEND,
+    DEAD,
+)
 PROJECTED = (CANDLES, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES)
 """The streams Postgres holds projections of."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """One key-value bucket. `durability` as for streams; `history` is how many revisions of a key are kept."""
+    """One key-value bucket. `durability` as for streams; `history` is how many revisions of a key are kept.
+
+    `expires`: entries may be written with a time to live, after which the server removes them without a word.
+    """
 
     name: str
     durability: Literal["sync", "async"] = "sync"
     history: int = 8
+    expires: bool = False
 
 
 ALERT_RULES = Bucket("alert_rules")
 SUBSCRIBERS = Bucket("subscribers")
 PORTFOLIOS = Bucket("portfolios")
 API_KEYS = Bucket("api_keys")
+SEEDED = Bucket("seeded", history=1)
+"""Digests of the documents that the configuration put into the other buckets: by them a person's change is noticed."""
 SNAPSHOTS = Bucket("snapshots", durability="async", history=2)
-BUCKETS = (ALERT_RULES, SUBSCRIBERS, PORTFOLIOS, API_KEYS, SNAPSHOTS)
+LEASES = Bucket("leases", history=1, expires=True)
+"""Who does what only one may do (`bus.leases`). Synced: a lease that a crashed server forgot would have two holders."""
+PROGRESS = Bucket("progress", durability="async", history=1)
+"""How far each replica of market-ingest has come, for the one that writes the clock."""
+BUCKETS = (ALERT_RULES, SUBSCRIBERS, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS)
 
 
 @dataclass(frozen=True)
@@ -124,10 +162,13 @@ class Durable:
         return not self.stream.work_queue
 
 
+MARKET = "market.>"
+"""What there is on TRADES and CANDLES beside fences."""
+
 SIGNAL_ENGINE = Durable("signal-engine", CLOCK, "clock.market")
 PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
 ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS)
-ALERTING_TRADES = Durable("alerting-trades", TRADES)
+ALERTING_TRADES = Durable("alerting-trades", TRADES, MARKET)
 ALERTING_CANDLES = Durable("alerting-candles", CANDLES, "market.candles.*.*.*.1m")
 ALERTING_SEND = {
     channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}", ack_wait_s=30, max_ack_pending=50_000)
@@ -135,7 +176,10 @@ ALERTING_SEND = {
 }
 """Deliveries that wait for another attempt stay pending: many of them may not keep new ones from being handed out."""
 
-PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream) for stream in PROJECTED}
+PROJECTOR = {
+    stream.name: Durable(f"projector-{stream.name.lower()}", stream, MARKET if stream.fenced else ">")
+    for stream in PROJECTED
+}
 
 DURABLES = (
     SIGNAL_ENGINE,

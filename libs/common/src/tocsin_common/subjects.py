@@ -11,6 +11,9 @@ from functools import lru_cache
 PARTITIONS = 64
 """Trades and candles are split by instrument into this many partitions (design: Scale)."""
 
+FENCE = "fence."
+"""Subjects that begin so hold the bus's own messages, which nobody is handed."""
+
 _FNV32_OFFSET, _FNV32_PRIME = 2166136261, 16777619
 _SHORT = {"/": "-", ":": "_"}
 _LONG = {short: char for char, short in _SHORT.items()}
@@ -48,6 +51,7 @@ def _encode_char(char: str) -> str:
     return _SHORT.get(char) or "".join(f"={byte:02X}" for byte in char.encode())
 
 
+@lru_cache(maxsize=65536)
 def partition_of(exchange: str, symbol: str) -> int:
     """Partition of an instrument, as the server's `partition(64,1,2)` computes it (FNV-1a, 32 bits)."""
     digest = _FNV32_OFFSET
@@ -66,6 +70,18 @@ def candles(exchange: str, symbol: str, timeframe: str) -> str:
 
 def feed(exchange: str) -> str:
     return f"market.feed.{encode_token(exchange)}"
+
+
+def quote(exchange: str, symbol: str) -> str:
+    return f"market.quotes.{encode_token(exchange)}.{encode_token(symbol)}"
+
+
+def funding(exchange: str, symbol: str) -> str:
+    return f"market.funding.{encode_token(exchange)}.{encode_token(symbol)}"
+
+
+def ticker(exchange: str, symbol: str) -> str:
+    return f"market.tickers.{encode_token(exchange)}.{encode_token(symbol)}"
 
 
 def clock(stage: str) -> str:
@@ -94,6 +110,11 @@ def delivery(channel: str, delivery_id: str) -> str:
 
 def send(channel: str) -> str:
     return f"send.{channel}"
+
+
+def fence(stream: str, part: int) -> str:
+    """Where the newest writer of one part of a stream announces itself (see `Bus.raise_fence`)."""
+    return f"{FENCE}{stream.lower()}.{part}"
 
 
 def dead(service: str, original: str) -> str:

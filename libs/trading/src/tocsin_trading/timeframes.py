@@ -1,8 +1,9 @@
-"""Candle timeframes: their names, lengths and boundaries (all UTC, aligned to the Unix epoch)."""
+"""Candle timeframes: their names and lengths. Boundaries are UTC, aligned to the Unix epoch."""
 
 from __future__ import annotations
 
 TIMEFRAME_MS: dict[str, int] = {
+    "1s": 1_000,
     "1m": 60_000,
     "5m": 300_000,
     "15m": 900_000,
@@ -10,17 +11,7 @@ TIMEFRAME_MS: dict[str, int] = {
     "4h": 14_400_000,
     "1d": 86_400_000,
 }
-"""Milliseconds per timeframe, shortest first."""
+"""Milliseconds of every timeframe a candle may have, shortest first; each divides the next."""
 
-TIMEFRAMES = tuple(TIMEFRAME_MS)
-
-
-def open_of(ts_ms: int, timeframe: str) -> int:
-    """Open time of the candle that contains `ts_ms`. Raises KeyError for an unknown timeframe."""
-    length = TIMEFRAME_MS[timeframe]
-    return ts_ms // length * length
-
-
-def longer_than(timeframe: str) -> tuple[str, ...]:
-    """The timeframes that can be derived from this one, shortest first."""
-    return TIMEFRAMES[TIMEFRAMES.index(timeframe) + 1 :]
+TIMEFRAMES = tuple(timeframe for timeframe in TIMEFRAME_MS if timeframe != "1s")
+"""The timeframes every feed has, shortest first. Candles of 1s are made only where they are asked for."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import msgspec
 from nats.aio.msg import Msg
 
 from tocsin_common.errors import TocsinError, Unreachable
@@ -32,7 +32,7 @@ def parse(message: Msg) -> dict[str, Any]:
     """An answer of JetStream. Raises Refused, Unreachable (there is no such stream)."""
     if status_of(message) == NO_RESPONDERS:
         raise Unreachable(f"no stream takes the message: {MISSING}")
-    answer: dict[str, Any] = json.loads(message.data)
+    answer: dict[str, Any] = msgspec.json.decode(message.data)
     error = answer.get("error")
     if error:
         raise Refused(error.get("err_code", error.get("code", 0)), error.get("description", ""))

@@ -10,9 +10,9 @@ from nats.aio.msg import Msg
 
 from tocsin_common.bus.answers import Headers
 from tocsin_common.bus.connection import Connection
-from tocsin_common.bus.protocol import Entry
+from tocsin_common.bus.protocol import PAGE_MESSAGES, Entry
 from tocsin_common.bus.publishing import Publisher
-from tocsin_common.bus.reading import PAGE_MESSAGES, get_message, raw_page
+from tocsin_common.bus.reading import get_message, raw_page
 from tocsin_common.bus.storing import Outgoing, new_id
 from tocsin_common.errors import Conflict, Unreachable
 from tocsin_common.streams import Bucket
@@ -20,6 +20,10 @@ from tocsin_common.streams import Bucket
 log = structlog.get_logger()
 
 OPERATION = "KV-Operation"
+TTL = "Nats-TTL"
+DELETED_TTL_S = 60
+"""How long a bucket whose entries expire remembers that a key was deleted."""
+
 LOOK_SOON_S, LOOK_AT_LEAST_S = 0.01, 2.0
 """A watch looks soon after it saw a write pass by, and at least this often, should it have missed one."""
 
@@ -38,17 +42,18 @@ class JetStreamKeyValue:
     async def put(self, key: str, value: bytes) -> int:
         return await self._write(key, value)
 
-    async def create(self, key: str, value: bytes) -> int:
+    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         last = await self._last(key)
         if last is not None and last.value is not None:
             raise Conflict(f"{self._bucket.name}: the key {key!r} exists already")
-        return await self._write(key, value, expected=last.revision if last else 0)
+        return await self._write(key, value, expected=last.revision if last else 0, headers=_lifetime(ttl_s))
 
-    async def update(self, key: str, value: bytes, revision: int) -> int:
-        return await self._write(key, value, expected=revision)
+    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None) -> int:
+        return await self._write(key, value, expected=revision, headers=_lifetime(ttl_s))
 
-    async def delete(self, key: str) -> None:
-        await self._write(key, b"", headers={OPERATION: "DEL"})
+    async def delete(self, key: str, *, revision: int | None = None) -> None:
+        lifetime = _lifetime(DELETED_TTL_S if self._bucket.expires else None)
+        await self._write(key, b"", expected=revision, headers={OPERATION: "DEL", **lifetime})
 
     async def all(self) -> dict[str, Entry]:
         return {entry.key: entry for entry in _latest(await self._changes(0)) if entry.value is not None}
@@ -118,6 +123,10 @@ class JetStreamKeyValue:
 def stream_name(bucket: Bucket) -> str:
     """The stream behind a bucket, as every NATS client names it."""
     return f"KV_{bucket.name}"
+
+
+def _lifetime(ttl_s: int | None) -> Headers:
+    return {} if ttl_s is None else {TTL: f"{ttl_s}s"}
 
 
 def _latest(entries: list[Entry]) -> list[Entry]:

@@ -34,6 +34,7 @@ REQUEST_S = 5.0
 
 RECONNECT_WAIT_S = 0.25
 PING_INTERVAL_S, PINGS_OUTSTANDING = 5, 2
+NO_ANSWER = "no answer"
 REMEDY = "check that the server runs and that nats.url, nats.user and the other keys of `nats` are right"
 
 OnMessage = Callable[[Msg], Awaitable[None]]
@@ -53,7 +54,7 @@ class Connection:
         self._tokens = itertools.count(1)
         self._waiting: dict[str, Answer] = {}
         self._closing = False
-        self._last_error = "no answer"
+        self._last_error = NO_ANSWER
         self._reopening: asyncio.Task[None] | None = None
 
     @classmethod
@@ -193,10 +194,10 @@ class Connection:
         finally:
             ended.cancel()
 
-    async def subscribe(self, subject: str, on_message: OnMessage) -> Subscription:
-        """Subscribe for this epoch. Raises Unreachable."""
+    async def subscribe(self, subject: str, on_message: OnMessage, *, queue: str = "") -> Subscription:
+        """Subscribe for this epoch; of a `queue` group only one member gets each message. Raises Unreachable."""
         try:
-            return await self._client.subscribe(subject, cb=on_message, pending_bytes_limit=0)
+            return await self._client.subscribe(subject, queue, on_message, pending_bytes_limit=0)
         except (nats.errors.Error, OSError) as error:
             raise self._unreachable(str(error)) from error
 
@@ -276,7 +277,9 @@ class Connection:
         text = str(error) or type(error).__name__
         if text != self._last_error and not self._closing:
             log.warning("trouble with NATS", nats=self.url, error=text)
-        self._last_error = text
+        # What the server said (that the password is wrong) is followed by the end of the connection, which says less.
+        if self._last_error == NO_ANSWER or not isinstance(error, ConnectionResetError | nats.errors.UnexpectedEOF):
+            self._last_error = text
 
     def _lose(self, reason: str) -> None:
         """Nobody waits any longer for an answer that cannot come."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from tocsin_common import tracing
 from tocsin_common.bus.protocol import Bus, Consumer, Received
 from tocsin_common.errors import Malformed, Rejected, Retryable, Unreachable
 from tocsin_common.events import AnyEvent, DeadLetter, Event
@@ -105,6 +106,7 @@ async def _fetch(loop: Loop, limit: int) -> list[Received]:
 
 async def _handle_in_order(loop: Loop, handle: BatchHandler, messages: Sequence[Received]) -> bool:
     """Settle the batch. False: stopping with messages unsettled, so nothing later may be handled either."""
+    tracing.follow(messages[0].traceparent)
     incoming = [item for message in messages if (item := await _decode(loop, message)) is not None]
     attempt = 0
     while incoming:
@@ -149,6 +151,7 @@ async def _wait_in_place(loop: Loop, incoming: Sequence[Incoming], error: Except
 
 
 async def _handle_one(loop: Loop, handle: MessageHandler, message: Received) -> None:
+    tracing.follow(message.traceparent)
     item = await _decode(loop, message)
     if item is None:
         return

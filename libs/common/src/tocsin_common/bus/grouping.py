@@ -14,7 +14,7 @@ import structlog
 
 from tocsin_common.bus.answers import Refused
 from tocsin_common.bus.protocol import Stored
-from tocsin_common.bus.storing import WINDOW_BYTES, WINDOW_MESSAGES, Outgoing, Storage
+from tocsin_common.bus.storing import FEW_MESSAGES, WINDOW_BYTES, WINDOW_MESSAGES, Outgoing, Storage
 from tocsin_common.errors import Unreachable
 
 log = structlog.get_logger()
@@ -66,8 +66,10 @@ class GroupCommit:
                 _deliver(write, Unreachable(f"{stream}: the bus was closed before the receipt came"))
 
     async def _commit(self, stream: str, group: Sequence[_Write]) -> None:
-        """Store a group with one commit. When the server refuses it, each write finds out alone whose fault it is."""
-        if len(group) > 1:
+        """Store a group with one commit, or a few single messages side by side. When the server refuses the commit,
+        each write finds out alone whose fault it is."""
+        few = len(group) <= FEW_MESSAGES and all(len(write.messages) == 1 for write in group)
+        if len(group) > 1 and not few:
             try:
                 receipts = await self._storage.batch(stream, [message for write in group for message in write.messages])
             except (Refused, Unreachable) as error:

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from itertools import groupby
 
 import structlog
 
+from tocsin_common import tracing
+from tocsin_common.bus import serving
 from tocsin_common.bus.buckets import JetStreamKeyValue
 from tocsin_common.bus.connection import Connection
-from tocsin_common.bus.protocol import DurableState, Received, Stored, StreamState
+from tocsin_common.bus.fences import fence_subject, refuse_older
+from tocsin_common.bus.protocol import (
+    PAGE_MESSAGES,
+    REQUEST_S,
+    DurableState,
+    Fence,
+    FenceOf,
+    Received,
+    Stored,
+    StreamState,
+)
 from tocsin_common.bus.provision import missing_streams
 from tocsin_common.bus.publishing import Publisher
 from tocsin_common.bus.pulling import JetStreamConsumer, durable_state
-from tocsin_common.bus.reading import JetStreamReader, last_on_leader, stream_state
-from tocsin_common.bus.storing import Outgoing
+from tocsin_common.bus.reading import JetStreamReader, last_on_leader, page_on_subject, stream_state
+from tocsin_common.bus.serving import AT_ONCE, Handler, Q, R, Responder
+from tocsin_common.bus.storing import Outgoing, new_id
 from tocsin_common.config import NatsSection
 from tocsin_common.errors import Unreachable
 from tocsin_common.events import Event, encode
+from tocsin_common.requests import Endpoint
 from tocsin_common.streams import Bucket, Durable, Stream, stream_of
 
 log = structlog.get_logger()
@@ -51,19 +66,36 @@ class JetStreamBus:
             raise
         return bus
 
-    async def publish(self, events: Sequence[Event]) -> list[Stored]:
+    async def publish(self, events: Sequence[Event], *, fence_of: FenceOf | None = None) -> list[Stored]:
         stored: list[Stored] = []
+        headers = {tracing.HEADER: tracing.traceparent()}
         for stream, group in groupby(events, key=lambda event: stream_of(event.subject)):
-            messages = [Outgoing(event.subject, encode(event), event.event_id) for event in group]
+            messages = [
+                Outgoing(e.subject, encode(e), e.event_id, headers=headers, fence=fence_of(e) if fence_of else None)
+                for e in group
+            ]
             stored += await self._publisher.publish(stream, messages)
         return stored
 
+    async def raise_fence(self, stream: Stream, part: int, token: int) -> Fence:
+        subject = fence_subject(stream, part)
+        standing = await last_on_leader(self.connection, stream.name, subject)
+        refuse_older(subject, standing, token)
+        message = Outgoing(subject, str(token).encode(), new_id(), standing.seq if standing else 0)
+        return Fence(stream.name, subject, (await self._publisher.append(stream, message)).seq)
+
     async def append(self, event: Event, *, expected_last: int) -> Stored:
-        message = Outgoing(event.subject, encode(event), event.event_id, expected_last)
+        headers = {tracing.HEADER: tracing.traceparent()}
+        message = Outgoing(event.subject, encode(event), event.event_id, expected_last, headers)
         return await self._publisher.append(stream_of(event.subject), message)
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
         return await last_on_leader(self.connection, stream.name, subject)
+
+    async def page(
+        self, stream: Stream, subject: str, *, after: int = 0, since_ms: int = 0, limit: int = PAGE_MESSAGES
+    ) -> list[Received]:
+        return await page_on_subject(self.connection, stream.name, subject, after, since_ms, limit)
 
     def reader(self, stream: Stream, *, after: int) -> JetStreamReader:
         return JetStreamReader(self.connection, stream.name, after)
@@ -75,6 +107,14 @@ class JetStreamBus:
 
     def bucket(self, bucket: Bucket) -> JetStreamKeyValue:
         return JetStreamKeyValue(self.connection, self._publisher, bucket)
+
+    async def request(self, endpoint: Endpoint[Q, R], question: Q, *, timeout_s: float = REQUEST_S) -> R:
+        return await serving.ask(self.connection, endpoint, question, timeout_s)
+
+    def serve(
+        self, endpoint: Endpoint[Q, R], handler: Handler[Q, R], *, at_once: int = AT_ONCE
+    ) -> AbstractAsyncContextManager[None]:
+        return serving.serving(self.connection, Responder(endpoint, handler, at_once))
 
     async def stream_state(self, stream: Stream) -> StreamState:
         return await stream_state(self.connection, stream.name)

@@ -1,6 +1,6 @@
 """A bus inside one process, for tests: it passes the same suite as JetStream, and needs no server.
 
-Ids are remembered for ever and nothing expires by age; everything else behaves as the declared streams do.
+Ids are remembered for ever and no message expires by age; everything else behaves as the declared streams do.
 """
 
 from __future__ import annotations
@@ -11,14 +11,31 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
-from tocsin_common.bus.protocol import DurableState, Entry, Received, Stored, StreamState
+from tocsin_common import tracing
+from tocsin_common.bus import serving
+from tocsin_common.bus.fences import fence_subject, refuse_older
+from tocsin_common.bus.memory_bucket import MemoryKeyValue
+from tocsin_common.bus.protocol import (
+    PAGE_MESSAGES,
+    REQUEST_S,
+    DurableState,
+    Fence,
+    FenceOf,
+    Received,
+    Stored,
+    StreamState,
+)
+from tocsin_common.bus.serving import AT_ONCE, Handler, Q, R, Responder
 from tocsin_common.errors import Conflict
 from tocsin_common.events import Event, encode
+from tocsin_common.requests import Endpoint
 from tocsin_common.streams import Bucket, Durable, Stream, stream_of
-from tocsin_common.subjects import decode_token, matches, partition_of
+from tocsin_common.subjects import FENCE, decode_token, matches, partition_of
 
 
 class MemoryBus:
@@ -28,9 +45,23 @@ class MemoryBus:
         self._logs: dict[str, _Log] = {}
         self._durables: dict[str, _Position] = {}
         self._buckets: dict[str, MemoryKeyValue] = {}
+        self._responders: dict[str, list[Responder[Any, Any]]] = defaultdict(list)
 
-    async def publish(self, events: Sequence[Event]) -> list[Stored]:
-        return [self._log(stream_of(event.subject)).store(event) for event in events]
+    async def publish(self, events: Sequence[Event], *, fence_of: FenceOf | None = None) -> list[Stored]:
+        trace = tracing.traceparent()
+        stored = []
+        for event in events:
+            log, fence = self._log(stream_of(event.subject)), fence_of(event) if fence_of else None
+            if fence is not None:
+                log.refuse_behind(fence)
+            stored.append(log.store(event, trace))
+        return stored
+
+    async def raise_fence(self, stream: Stream, part: int, token: int) -> Fence:
+        subject, log = fence_subject(stream, part), self._log(stream)
+        refuse_older(subject, log.newest(subject), token)
+        stored = log.store_raw(subject, uuid4().hex, str(token).encode())
+        return Fence(stream.name, subject, stored.seq)
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
         log = self._log(stream_of(event.subject))
@@ -40,10 +71,16 @@ class MemoryBus:
         found = newest.seq if newest else 0
         if found != expected_last and (following is None or following.message_id != event.event_id):
             raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
-        return log.store(event)
+        return log.store(event, tracing.traceparent())
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
         return self._log(stream).newest(subject)
+
+    async def page(
+        self, stream: Stream, subject: str, *, after: int = 0, since_ms: int = 0, limit: int = PAGE_MESSAGES
+    ) -> list[Received]:
+        found = (message for message in self._log(stream).matching(subject, after + 1) if message.stored_ms >= since_ms)
+        return list(itertools.islice(found, limit))
 
     def reader(self, stream: Stream, *, after: int) -> MemoryReader:
         return MemoryReader(self._log(stream), after)
@@ -54,6 +91,25 @@ class MemoryBus:
 
     def bucket(self, bucket: Bucket) -> MemoryKeyValue:
         return self._buckets.setdefault(bucket.name, MemoryKeyValue())
+
+    async def request(self, endpoint: Endpoint[Q, R], question: Q, *, timeout_s: float = REQUEST_S) -> R:
+        data, responders = serving.encoded(endpoint, question), self._responders[endpoint.subject]
+        if not responders:
+            raise serving.nobody(endpoint)
+        responders.append(responders.pop(0))
+        try:
+            return serving.reply_of(endpoint, await asyncio.wait_for(responders[-1].answer(data), timeout_s))
+        except TimeoutError as error:
+            raise serving.too_late(endpoint, timeout_s) from error
+
+    @asynccontextmanager
+    async def serve(
+        self, endpoint: Endpoint[Q, R], handler: Handler[Q, R], *, at_once: int = AT_ONCE
+    ) -> AsyncIterator[None]:
+        responder = Responder(endpoint, handler, at_once)
+        self._responders[endpoint.subject].append(responder)
+        yield
+        self._responders[endpoint.subject].remove(responder)
 
     async def stream_state(self, stream: Stream) -> StreamState:
         log = self._log(stream)
@@ -85,7 +141,7 @@ class MemoryBus:
 
 def stored_subject(stream: Stream, subject: str) -> str:
     """The subject as the server stores it: streams with a transform get the partition before exchange and symbol."""
-    if stream.transform is None:
+    if stream.transform is None or not matches(stream.transform[0], subject):
         return subject
     root, kind, exchange, symbol, *rest = subject.split(".")
     partition = partition_of(decode_token(exchange), decode_token(symbol))
@@ -108,16 +164,18 @@ class _Log:
     def first_seq(self) -> int:
         return next(iter(self.messages), self.last_seq + 1 if self.last_seq else 0)
 
-    def store(self, event: Event) -> Stored:
-        return self.store_raw(event.subject, event.event_id, encode(event))
+    def store(self, event: Event, traceparent: str) -> Stored:
+        return self.store_raw(event.subject, event.event_id, encode(event), traceparent)
 
-    def store_raw(self, subject: str, message_id: str, data: bytes) -> Stored:
+    def store_raw(self, subject: str, message_id: str, data: bytes, traceparent: str = "") -> Stored:
         if message_id in self.ids:
             return Stored(self.stream.name, self.ids[message_id], duplicate=True)
         self.last_seq += 1
         stored = stored_subject(self.stream, subject)
         stored_ms = time.time_ns() // 1_000_000
-        self.messages[self.last_seq] = Received(self.stream.name, stored, self.last_seq, stored_ms, message_id, data)
+        self.messages[self.last_seq] = Received(
+            self.stream.name, stored, self.last_seq, stored_ms, message_id, data, traceparent=traceparent
+        )
         self.ids[message_id] = self.last_seq
         of_subject = self.by_subject[stored]
         of_subject.append(self.last_seq)
@@ -125,6 +183,12 @@ class _Log:
             self.remove(of_subject[0])
         self.announce()
         return Stored(self.stream.name, self.last_seq, duplicate=False)
+
+    def refuse_behind(self, fence: Fence) -> None:
+        """Raise Conflict unless the fence stands."""
+        newest = self.newest(fence.subject)
+        if newest is None or newest.seq != fence.seq:
+            raise Conflict(f"{fence.subject}: the fence {fence.seq} does not stand any more")
 
     def remove(self, seq: int) -> None:
         message = self.messages.pop(seq, None)
@@ -160,7 +224,8 @@ class MemoryReader:
 
     async def through(self, seq: int) -> list[Received]:
         wanted = range(self._after + 1, min(seq, self._log.last_seq) + 1)
-        found = [message for n in wanted if (message := self._log.messages.get(n)) is not None]
+        read = [message for n in wanted if (message := self._log.messages.get(n)) is not None]
+        found = [message for message in read if not message.subject.startswith(FENCE)]
         self._after = max(self._after, min(seq, self._log.last_seq))
         return found
 
@@ -268,55 +333,3 @@ class MemoryConsumer:
     def _settle(self, seq: int) -> None:
         self._in_hand.discard(seq)
         self.position.settle(seq)
-
-
-class MemoryKeyValue:
-    """Implements `KeyValue`."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._changes: list[Entry] = []
-        self._changed = asyncio.Event()
-
-    async def get(self, key: str) -> Entry | None:
-        entry = self._entries.get(key)
-        return entry if entry and entry.value is not None else None
-
-    async def put(self, key: str, value: bytes) -> int:
-        return self._write(key, value)
-
-    async def create(self, key: str, value: bytes) -> int:
-        if await self.get(key):
-            raise Conflict(f"the key {key!r} exists already")
-        return self._write(key, value)
-
-    async def update(self, key: str, value: bytes, revision: int) -> int:
-        found = self._entries[key].revision if key in self._entries else 0
-        if found != revision:
-            raise Conflict(f"the key {key!r} is at revision {found}, not {revision}")
-        return self._write(key, value)
-
-    async def delete(self, key: str) -> None:
-        self._write(key, None)
-
-    async def all(self) -> dict[str, Entry]:
-        return {key: entry for key, entry in self._entries.items() if entry.value is not None}
-
-    async def watch(self) -> AsyncIterator[Entry]:
-        position = len(self._changes)
-        for entry in sorted((await self.all()).values(), key=lambda entry: entry.revision):
-            yield entry
-        while True:
-            for entry in self._changes[position:]:
-                position += 1
-                yield entry
-            if position == len(self._changes):
-                await self._changed.wait()
-
-    def _write(self, key: str, value: bytes | None) -> int:
-        entry = Entry(key, value, len(self._changes) + 1)
-        self._entries[key] = entry
-        self._changes.append(entry)
-        self._changed.set()
-        self._changed = asyncio.Event()
-        return entry.revision

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from tocsin_common.bus.serving import AT_ONCE, Handler, Q, R
 from tocsin_common.events import AnyEvent, Event, decode
+from tocsin_common.requests import Endpoint
 from tocsin_common.streams import Bucket, Durable, Stream
+
+PAGE_MESSAGES = 1_000
+"""Most messages of one page."""
+
+REQUEST_S = 5.0
+"""How long an answer is waited for unless the asker says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """A stored message as a consumer or reader gets it. `stored_ms` is the server's clock, `deliveries` counts from 1.
 
-    `subject` is the stored one: trades and candles carry their partition in it.
+    `subject` is the stored one: trades and candles carry their partition in it. `traceparent`: see `tracing`.
     """
 
     stream: str
@@ -24,6 +33,7 @@ class Received:
     message_id: str
     data: bytes
     deliveries: int = 1
+    traceparent: str = ""
 
     def event(self) -> AnyEvent:
         """Decode the payload. Raises Malformed."""
@@ -37,6 +47,19 @@ class Stored:
     stream: str
     seq: int
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Stands for the newest writer of a part of a stream. Published behind an older one, nothing is stored."""
+
+    stream: str
+    subject: str
+    seq: int
+
+
+FenceOf = Callable[[Event], Fence | None]
+"""The fence behind which an event is published; None: it needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +142,11 @@ class Consumer(Protocol):
 
 
 class KeyValue(Protocol):
-    """One bucket. Keys are subject tokens (`encode_token`)."""
+    """One bucket. Keys are subject tokens (`encode_token`).
+
+    Where a bucket's entries may expire, a write with `ttl_s` is there for that long (whole seconds, at least 1; the
+    server may take a second more), then it is as if the key had never been written: watches are not told.
+    """
 
     async def get(self, key: str) -> Entry | None: ...
 
@@ -127,15 +154,17 @@ class KeyValue(Protocol):
         """Write unconditionally, return the revision."""
         ...
 
-    async def create(self, key: str, value: bytes) -> int:
+    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         """Write only if the key does not exist. Raises Conflict."""
         ...
 
-    async def update(self, key: str, value: bytes, revision: int) -> int:
+    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None) -> int:
         """Write only if `revision` is still the key's last. Raises Conflict."""
         ...
 
-    async def delete(self, key: str) -> None: ...
+    async def delete(self, key: str, *, revision: int | None = None) -> None:
+        """Delete, or only if `revision` is still the key's last. Raises Conflict."""
+        ...
 
     async def all(self) -> dict[str, Entry]: ...
 
@@ -147,8 +176,19 @@ class KeyValue(Protocol):
 class Bus(Protocol):
     """Publishing waits for the server's receipt and retries with the same ids: at least once, stored once."""
 
-    async def publish(self, events: Sequence[Event]) -> list[Stored]:
-        """Store events in order, each under its derived id. Raises Unreachable when the server stays away."""
+    async def publish(self, events: Sequence[Event], *, fence_of: FenceOf | None = None) -> list[Stored]:
+        """Store events in order, each under its derived id. Raises Unreachable when the server stays away.
+
+        Raises Conflict when the fence of an event does not stand any more; what came before it is stored.
+        """
+        ...
+
+    async def raise_fence(self, stream: Stream, part: int, token: int) -> Fence:
+        """Shut out every earlier writer of a part of a fenced stream: nothing of theirs is stored from now on.
+
+        `token` says who is newer (a lease's). Where fences expire with the messages around them, or a crash of the
+        server took one, its owner raises it again. Raises Conflict: a newer writer's fence stands, or was faster.
+        """
         ...
 
     async def append(self, event: Event, *, expected_last: int) -> Stored:
@@ -159,6 +199,15 @@ class Bus(Protocol):
         """The newest message on a stored subject (wildcards allowed), or None."""
         ...
 
+    async def page(
+        self, stream: Stream, subject: str, *, after: int = 0, since_ms: int = 0, limit: int = PAGE_MESSAGES
+    ) -> list[Received]:
+        """The first `limit` messages on a stored subject (wildcards allowed), oldest first.
+
+        Either those with sequences above `after`, or those stored at `since_ms` or later. None: there are no more.
+        """
+        ...
+
     def reader(self, stream: Stream, *, after: int) -> Reader:
         """Read a stream from just after sequence `after`."""
         ...
@@ -166,6 +215,19 @@ class Bus(Protocol):
     def consumer(self, durable: Durable) -> Consumer: ...
 
     def bucket(self, bucket: Bucket) -> KeyValue: ...
+
+    async def request(self, endpoint: Endpoint[Q, R], question: Q, *, timeout_s: float = REQUEST_S) -> R:
+        """Ask the service that answers an endpoint.
+
+        Raises Unreachable (nobody answers, or not in time), Malformed, Rejected (never, and why), Retryable (later).
+        """
+        ...
+
+    def serve(
+        self, endpoint: Endpoint[Q, R], handler: Handler[Q, R], *, at_once: int = AT_ONCE
+    ) -> AbstractAsyncContextManager[None]:
+        """Answer an endpoint's questions inside the context, together with the other replicas of the service."""
+        ...
 
     async def stream_state(self, stream: Stream) -> StreamState: ...
 

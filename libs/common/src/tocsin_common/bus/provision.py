@@ -157,6 +157,8 @@ def bucket_config(bucket: Bucket, replicas: int) -> Config:
     }
     if bucket.durability == "async" and replicas == 1:
         config["persist_mode"] = "async"
+    if bucket.expires:
+        config["allow_msg_ttl"] = True
     return config
 
 

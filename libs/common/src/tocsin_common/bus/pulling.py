@@ -17,6 +17,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tocsin_common import tracing
 from tocsin_common.bus.answers import NO_RESPONDERS, Refused, status_of
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import DurableState, Received
@@ -151,7 +152,8 @@ class JetStreamConsumer:
             self._pull = None
 
     async def _on_message(self, message: Msg, seq: int, stored_ms: int, deliveries: int) -> None:
-        message_id = (message.headers or {}).get("Nats-Msg-Id", "")
+        headers = message.headers or {}
+        message_id = headers.get("Nats-Msg-Id", "")
         if self._ordered and self._seen.get(seq, message_id) != message_id:
             self._forget_from(seq)
         if seq in self._replies:
@@ -166,8 +168,11 @@ class JetStreamConsumer:
         self._seen[seq] = message_id
         if len(self._seen) > SEEN_MESSAGES:
             del self._seen[next(iter(self._seen))]
+        trace = headers.get(tracing.HEADER, "")
         stream = self._durable.stream.name
-        self._buffer.append(Received(stream, message.subject, seq, stored_ms, message_id, message.data, deliveries))
+        self._buffer.append(
+            Received(stream, message.subject, seq, stored_ms, message_id, message.data, deliveries, trace)
+        )
         self._arrived.set()
 
     def _forget_from(self, seq: int) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nats.aio.msg import Msg
 
+from tocsin_common import tracing
 from tocsin_common.bus.answers import NO_RESPONDERS, Headers, Refused
 from tocsin_common.bus.connection import Connection
-from tocsin_common.bus.protocol import Received, StreamState
+from tocsin_common.bus.protocol import PAGE_MESSAGES, Received, StreamState
 from tocsin_common.errors import Unreachable
+from tocsin_common.subjects import FENCE
 
-PAGE_MESSAGES = 1_000
 PAGE_BYTES = 16 * 1024 * 1024
 TRIES = 5
 """How often a page is asked for before the caller hears Unreachable."""
@@ -52,7 +53,7 @@ class JetStreamReader:
             wanted = min(PAGE_MESSAGES, seq - self._after)
             page = await read_page(self._connection, self._stream, self._after, wanted)
             inside = [message for message in page if message.seq <= seq]
-            found += inside
+            found += (message for message in inside if not message.subject.startswith(FENCE))
             if len(inside) < len(page):
                 self._after = seq
             elif inside:
@@ -78,7 +79,7 @@ class JetStreamReader:
 
     async def _wait_for_copy(self, times: int) -> None:
         if times > LAG_PAUSES:
-            raise Unreachable(f"a copy of {self._stream} stays behind its leader; check the health of the cluster")
+            raise _stays_behind(self._stream)
         await asyncio.sleep(LAG_PAUSE_S)
 
 
@@ -89,7 +90,26 @@ async def read_page(connection: Connection, stream: str, after: int, limit: int)
 
 async def raw_page(connection: Connection, stream: str, after: int, limit: int) -> list[Msg]:
     """As `read_page`, with all headers. A page that got lost is asked for again, a few times."""
-    request = json.dumps({"seq": after + 1, "batch": limit, "max_bytes": PAGE_BYTES}).encode()
+    return await _paged(connection, stream, {"seq": after + 1, "batch": limit})
+
+
+async def page_on_subject(
+    connection: Connection, stream: str, subject: str, after: int, since_ms: int, limit: int
+) -> list[Received]:
+    """The first messages on a stored subject above a sequence, or stored since a time. Raises Unreachable."""
+    start: dict[str, Any] = {"start_time": _time(since_ms)} if since_ms else {"seq": after + 1}
+    request = {**start, "next_by_subj": subject, "batch": limit}
+    for _ in range(LAG_PAUSES):
+        messages = await _paged(connection, stream, request)
+        newest = None if messages else await last_on_leader(connection, stream, subject)
+        if newest is None or newest.seq <= after or newest.stored_ms < since_ms:
+            return [_received(stream, message) for message in messages]
+        await asyncio.sleep(LAG_PAUSE_S)  # a copy answered that lacks what its leader has
+    raise _stays_behind(stream)
+
+
+async def _paged(connection: Connection, stream: str, what: dict[str, Any]) -> list[Msg]:
+    request = json.dumps({**what, "max_bytes": PAGE_BYTES}).encode()
     for attempt in range(1, TRIES + 1):
         try:
             messages, status = await connection.collect(f"$JS.API.DIRECT.GET.{stream}", request)
@@ -103,7 +123,7 @@ async def raw_page(connection: Connection, stream: str, after: int, limit: int) 
         if status not in (END_OF_BATCH, NOT_FOUND):
             break
         return messages
-    raise Unreachable(f"NATS at {connection.url}: reading {stream} after {after} ended with status {status}")
+    raise Unreachable(f"NATS at {connection.url}: reading {stream} from {what} ended with status {status}")
 
 
 async def last_on_leader(connection: Connection, stream: str, subject: str) -> Received | None:
@@ -134,6 +154,7 @@ async def get_message(connection: Connection, stream: str, what: dict[str, Any])
         stored_ms=_ms(message["time"]),
         message_id=headers.get("Nats-Msg-Id", ""),
         data=base64.b64decode(message.get("data", "")),
+        traceparent=headers.get(tracing.HEADER, ""),
     )
     return received, headers
 
@@ -152,6 +173,10 @@ def missing(stream: str) -> Unreachable:
     return Unreachable(f"the stream {stream} does not exist on the server; run `tocsin streams apply`")
 
 
+def _stays_behind(stream: str) -> Unreachable:
+    return Unreachable(f"a copy of {stream} stays behind its leader; check the health of the cluster")
+
+
 def _received(stream: str, message: Msg) -> Received:
     headers = message.headers or {}
     return Received(
@@ -161,12 +186,17 @@ def _received(stream: str, message: Msg) -> Received:
         stored_ms=_ms(headers["Nats-Time-Stamp"]),
         message_id=headers.get("Nats-Msg-Id", ""),
         data=message.data,
+        traceparent=headers.get(tracing.HEADER, ""),
     )
 
 
 def _headers(block: bytes) -> Headers:
     lines = (line.partition(":") for line in block.decode(errors="replace").split("\r\n")[1:])
     return {name: value.strip() for name, _, value in lines if name}
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
 def _ms(time: str) -> int:

@@ -1,4 +1,4 @@
-"""Storing messages in order, each once: atomic batches where writes are synced, chained windows elsewhere.
+"""Storing messages in order, each once: atomic batches where many writes are synced, chained windows elsewhere.
 
 In a chained window every message names its predecessor's id (`Nats-Expected-Last-Msg-Id`). When a lost connection or
 a new leader loses one, the server refuses the ones after it instead of storing them too early; storing goes on at the
@@ -18,7 +18,7 @@ from nats.nuid import NUID
 
 from tocsin_common.bus.answers import Headers, Refused, parse
 from tocsin_common.bus.connection import Connection
-from tocsin_common.bus.protocol import Stored
+from tocsin_common.bus.protocol import Fence, Stored
 from tocsin_common.bus.recent import Recent
 from tocsin_common.errors import Conflict, Rejected, Unreachable
 
@@ -31,6 +31,12 @@ WINDOW_BYTES = 8 * 1024 * 1024
 RECEIPTS_S = 10.0
 """How long the receipts of one window may take: 500 synced writes take well below 2 s."""
 
+RECEIPTS_LOOK_S = 0.1
+"""How often receipts that have not come are looked for among refusals."""
+
+FEW_MESSAGES = 12
+"""Up to here synced writes one after the other take less time than a batch, which costs about five of them."""
+
 PATIENCE_S = 60.0
 """How long a message is retried without any progress before the caller hears Unreachable."""
 
@@ -42,13 +48,15 @@ _nuid = NUID()
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to store. `expected_last`: only if this is the last sequence on its subject."""
+    """A message to store. `expected_last`: only if this is the last sequence on its subject. `fence`: only if it
+    stands."""
 
     subject: str
     data: bytes
     message_id: str
     expected_last: int | None = None
     headers: Headers | None = None
+    fence: Fence | None = None
 
 
 class Storage:
@@ -66,6 +74,7 @@ class Storage:
     ) -> list[Stored]:
         """Store messages of one stream in this order, and wait for every receipt.
 
+        `atomic`: in batches, unless a few messages get through at once without.
         `remember` them for a while, to store them again should a crash of the server lose them after all.
         Raises Unreachable after PATIENCE_S without progress, Conflict for a wrong `expected_last`, Rejected when
         the server will never take a message.
@@ -76,7 +85,8 @@ class Storage:
             window = cut(messages, len(stored))
             try:
                 await self._restore()
-                receipts = await self._window(stream, window, atomic=atomic)
+                few = not stored and len(window) <= FEW_MESSAGES
+                receipts = await self._window(stream, window, atomic=atomic and not few)
             except (Unreachable, Refused) as error:
                 self._give_up_on(stream, error, deadline)
                 await asyncio.sleep(pause_s)
@@ -118,8 +128,18 @@ class Storage:
                 log.warning("the server lost what it acknowledged; storing again", stream=stream, messages=len(lost))
                 stored = 0
                 while stored < len(lost):
-                    stored += len(await self._chain(stream, cut(lost, stored)))
+                    stored += await self._store_again(stream, cut(lost, stored))
             self._epoch = epoch
+
+    async def _store_again(self, stream: str, window: Sequence[Outgoing]) -> int:
+        """How many messages are settled: stored, or the first one refused because a newer writer took its place."""
+        try:
+            return len(await self._chain(stream, window))
+        except Refused as error:
+            if error.code != WRONG_LAST_SEQUENCE:
+                raise
+            log.warning("not stored again: somebody else has written since", subject=window[0].subject)
+            return 1
 
     async def _window(self, stream: str, window: Sequence[Outgoing], *, atomic: bool) -> list[Stored]:
         """Receipts for the first messages of the window, at least one."""
@@ -131,13 +151,22 @@ class Storage:
         return await self._chain(stream, window)
 
     async def _chain(self, stream: str, window: Sequence[Outgoing]) -> list[Stored]:
+        """The first message behind a fence asks whether it stands; what is chained to it cannot come between.
+
+        (A cluster refuses a second message that asks the same while the first one is on its way.)
+        """
         answers: list[asyncio.Future[Msg]] = []
         previous = ""
+        asked: set[str] = set()
         try:
             for message in window:
                 headers = _headers(message)
                 if previous:
                     headers["Nats-Expected-Last-Msg-Id"] = previous
+                if message.fence is not None and message.fence.subject not in asked:
+                    asked.add(message.fence.subject)
+                    headers["Nats-Expected-Last-Subject-Sequence"] = str(message.fence.seq)
+                    headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.fence.subject
                 answers.append(await self._connection.post(message.subject, message.data, headers))
                 previous = message.message_id
         except Unreachable:
@@ -188,8 +217,16 @@ def _headers(message: Outgoing) -> Headers:
 
 
 async def _receipts(answers: Sequence[asyncio.Future[Msg]]) -> list[Stored | Exception]:
-    """What the server said to each message, in order; waits at most RECEIPTS_S for all of them."""
-    await asyncio.wait(answers, timeout=RECEIPTS_S)
+    """What the server said to each message, in order; waits at most RECEIPTS_S for all of them.
+
+    After a refusal the rest is not waited for: what is chained to it is not stored either, and a cluster does not
+    even answer all of it.
+    """
+    deadline, pending = time.monotonic() + RECEIPTS_S, set(answers)
+    while pending and time.monotonic() < deadline:
+        done, pending = await asyncio.wait(pending, timeout=RECEIPTS_LOOK_S)
+        if pending and any(isinstance(_receipt(answer), Exception) for answer in done):
+            break
     return [_receipt(answer) for answer in answers]
 
 

@@ -23,15 +23,27 @@ from tocsin_common.events.alerts import (
     DeliveryState,
     SendDue,
 )
-from tocsin_common.events.event import MAX_COLUMN, Event
-from tocsin_common.events.market import CandlesClosed, ClockAdvanced, FeedChanged, FeedState, Origin, TradesReceived
+from tocsin_common.events.event import MAX_COLUMN, Event, encoder
+from tocsin_common.events.market import (
+    CandlesClosed,
+    ClockAdvanced,
+    Difference,
+    FeedChanged,
+    FeedState,
+    Origin,
+    TradesReceived,
+)
 from tocsin_common.events.paper import EquityMarked, Holding, OrderFilled, PortfolioOpened, SignalSkipped
+from tocsin_common.events.quotes import FundingChanged, QuoteMoved, TickerUpdated
 from tocsin_common.events.signals import OutcomeMeasured, Side, SignalRaised
 
 AnyEvent = (
     TradesReceived
     | CandlesClosed
     | FeedChanged
+    | QuoteMoved
+    | FundingChanged
+    | TickerUpdated
     | ClockAdvanced
     | SignalRaised
     | OutcomeMeasured
@@ -47,13 +59,12 @@ AnyEvent = (
 )
 EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
 
-_encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: Event) -> bytes:
     """Serialise an event as JSON, its `type` first."""
-    return _encoder.encode(event)
+    return encoder.encode(event)
 
 
 def decode(data: bytes) -> AnyEvent:
@@ -78,19 +89,23 @@ __all__ = [
     "DeadLetter",
     "DeliveryChanged",
     "DeliveryState",
+    "Difference",
     "EquityMarked",
     "Event",
     "FeedChanged",
     "FeedState",
+    "FundingChanged",
     "Holding",
     "OrderFilled",
     "Origin",
     "OutcomeMeasured",
     "PortfolioOpened",
+    "QuoteMoved",
     "SendDue",
     "Side",
     "SignalRaised",
     "SignalSkipped",
+    "TickerUpdated",
     "TradesReceived",
     "decode",
     "encode",

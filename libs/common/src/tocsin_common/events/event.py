@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sized
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     @abstractmethod
     def event_id(self) -> str:
         """The id derived from the event's cause: the same fact always has the same id."""
+
+
+class Column(Protocol):
+    """Stands for a list in an event that is only going to be published, and knows its JSON."""
+
+    def json(self) -> bytes:
+        """The text that a list of the same values would become."""
+        ...
+
+
+def _as_text(column: Column) -> msgspec.Raw:
+    return msgspec.Raw(column.json())
+
+
+encoder = msgspec.json.Encoder(decimal_format="string", enc_hook=_as_text)
+"""Writes events and parts of them; Decimals become text."""
 
 
 def require_same_length(*columns: Sized) -> None:
