@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from market_ingest.candles import CandleBuilder, Closed, Gap
 from market_ingest.columns import Candles, Instrument, Trades, uncounted
-from tocsin_trading.timeframes import TIMEFRAME_MS
+from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 BTC = Instrument("binance", "BTC/USDT")
 START_MS = 1_700_006_400_000
 """2023-11-15 00:00 UTC: the beginning of a candle of every timeframe."""
 
 MINUTE_MS = 60_000
+LENGTHS_MS = {timeframe: TIMEFRAME_MS[timeframe] for timeframe in TIMEFRAMES}
 GAP_MS = 15 * MINUTE_MS
 
 Trade = tuple[int, float, float]
@@ -66,7 +67,7 @@ def minutes(closed: Closed) -> dict[int, Row]:
 def naive(trades: Sequence[Trade]) -> dict[tuple[str, int], Row]:
     """All candles of trades in time order, worked out by grouping, one timeframe at a time."""
     found: dict[tuple[str, int], Row] = {}
-    for timeframe, length_ms in TIMEFRAME_MS.items():
+    for timeframe, length_ms in LENGTHS_MS.items():
         groups: dict[int, list[Trade]] = {}
         for trade in trades:
             groups.setdefault(trade[0] // length_ms * length_ms, []).append(trade)
@@ -80,14 +81,14 @@ def naive(trades: Sequence[Trade]) -> dict[tuple[str, int], Row]:
             continue
         price = found["1m", before][3]
         for silent_ms in range(before + MINUTE_MS, after, MINUTE_MS):
-            for timeframe, length_ms in TIMEFRAME_MS.items():
+            for timeframe, length_ms in LENGTHS_MS.items():
                 found.setdefault((timeframe, silent_ms // length_ms * length_ms), (price,) * 4 + (0.0, 0))
     return found
 
 
 def sums_are_short(trades: Sequence[Trade]) -> bool:
     """Whether every exact volume is a decimal that a float64 keeps."""
-    for length_ms in TIMEFRAME_MS.values():
+    for length_ms in LENGTHS_MS.values():
         sums: dict[int, Decimal] = defaultdict(Decimal)
         for ts_ms, _, amount in trades:
             sums[ts_ms // length_ms] += Decimal(repr(amount))
@@ -191,16 +192,6 @@ def test_a_quiet_live_market_gets_flat_minutes_from_the_clock() -> None:
     made.of(BTC).add_trades(columns([(8 * MINUTE_MS, 11.0, 1.0)]), out)
     assert sorted(minutes(out)) == list(range(8))
     assert not out.gaps
-
-
-def test_a_broken_live_feed_leaves_a_gap_and_no_flat_minutes() -> None:
-    made, out = builder(flats_by_clock=True), Closed()
-    made.of(BTC).add_trades(columns([(0, 10.0, 1.0)]), out)
-    made.interrupt("binance")
-    made.advance(START_MS + 5 * MINUTE_MS, out)
-    made.of(BTC).add_trades(columns([(6 * MINUTE_MS, 11.0, 1.0)]), out)
-    assert list(minutes(out)) == [0]
-    assert out.gaps == [Gap(BTC, START_MS + MINUTE_MS, START_MS + 6 * MINUTE_MS)]
 
 
 def test_longer_candles_come_from_candle_files_too() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from market_ingest.sources.files import PIECE_ROWS
 from market_ingest.sources.replay import UnreadableFile, check_files
 from market_ingest.sources.timeline import load
 
@@ -161,3 +162,76 @@ def test_impossible_candles_are_rejected_by_reason(tmp_path: Path) -> None:
     stretch = timeline.between(0, len(timeline))
     assert [len(found.candles) for found in stretch.candles] == [1]
     assert stretch.candles_rejected == {"bad_price": 2, "bad_amount": 1, "bad_time": 1}
+
+
+@pytest.mark.parametrize("ids", [["10", "7", "11", "8"], ["10", "07", "11", "8"], ["a", "7", "11", None]])
+def test_ids_stay_the_text_they_are_in_whatever_order_the_rows_lie(tmp_path: Path, ids: list[str | None]) -> None:
+    """Two instruments row by row: plain numbers are kept as numbers, everything else as text."""
+    frame = pl.DataFrame(
+        {
+            "exchange": ["binance"] * 4,
+            "symbol": ["ETH/USDT", "BTC/USDT"] * 2,
+            "ts_ms": [1_700_000_000_000 + n for n in range(4)],
+            "price": [1.0, 2.0, 3.0, 4.0],
+            "amount": [0.1, 0.2, 0.3, 0.4],
+            "trade_id": ids,
+        }
+    )
+    frame.write_parquet(tmp_path / "trades.parquet")
+    timeline = load([tmp_path / "trades.parquet"], NOW_MS)
+    whole = timeline.between(0, 4).trades
+    assert [(rows.instrument.symbol, list(rows.trades.trade_id)) for rows in whole] == [
+        ("BTC/USDT", ids[1::2]),
+        ("ETH/USDT", ids[::2]),
+    ]
+    pieces = [timeline.between(at, at + 1).trades for at in range(4)]
+    assert [list(piece[0].trades.trade_id) for piece in pieces] == [[name] for name in ids]
+
+
+@pytest.mark.parametrize("again", [["7", "8"], ["x-7", "8"]])
+def test_a_trade_that_is_there_twice_is_a_duplicate_however_its_ids_look(tmp_path: Path, again: list[str]) -> None:
+    frame = trades_frame()[:2].with_columns(trade_id=pl.Series(again))
+    for name, rows in (("a", frame), ("b", frame.with_columns(price=pl.lit(9.0)))):
+        rows.write_parquet(tmp_path / f"{name}.parquet")
+    timeline = load([tmp_path / "a.parquet", tmp_path / "b.parquet"], NOW_MS)
+    stretch = timeline.between(0, 4)
+    assert (stretch.duplicates, [len(rows.trades) for rows in stretch.trades]) == (2, [2])
+
+
+def long_frame() -> pl.DataFrame:
+    """More rows than are read at once, of two instruments in turn."""
+    count = PIECE_ROWS + 4
+    at = pl.int_range(count, eager=True)
+    return trades_frame()[[0] * count].with_columns(
+        symbol=pl.Series(["BTC/USDT", "ETH/USDT"] * (count // 2)), ts_ms=pl.lit(at) + 1_700_000_000_000, trade_id=at
+    )
+
+
+@pytest.mark.parametrize("last", ["99999", "x", None])
+def test_a_file_read_in_pieces_gives_the_rows_of_the_whole(tmp_path: Path, last: str | None) -> None:
+    frame = long_frame()
+    ids = [*map(str, range(frame.height - 1)), last]
+    frame = frame.with_columns(trade_id=pl.Series(ids))
+    frame.write_parquet(tmp_path / "trades.parquet", row_group_size=10_000)
+    timeline = load([tmp_path / "trades.parquet"], NOW_MS)
+    whole = timeline.between(0, frame.height).trades
+    assert [list(rows.trades.trade_id) for rows in whole] == [ids[::2], ids[1::2]]
+    assert [rows.trades.ts_ms.tolist() for rows in whole] == [frame["ts_ms"][part::2].to_list() for part in (0, 1)]
+
+
+def test_a_bad_value_far_into_a_file_is_named_with_its_row(tmp_path: Path) -> None:
+    frame = long_frame()
+    row = frame.height - 1
+    prices = pl.when(pl.int_range(pl.len()) == row - 1).then(None).otherwise(pl.col("price"))
+    frame.with_columns(price=prices).write_parquet(tmp_path / "trades.parquet")
+    assert problem(tmp_path / "trades.parquet").startswith(f": row {row}, column 'price': nothing was found")
+
+
+def test_a_parquet_file_damaged_in_the_middle_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "trades.parquet"
+    long_frame().write_parquet(path, row_group_size=10_000)
+    content = bytearray(path.read_bytes())
+    middle = slice(len(content) // 3, len(content) // 2)
+    content[middle] = b"?" * len(content[middle])
+    path.write_bytes(content)
+    assert "damaged or cut-off" in problem(path)

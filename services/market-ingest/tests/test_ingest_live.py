@@ -1,146 +1,275 @@
-"""Live trades through the real ccxt.pro, from a local exchange that speaks Binance's protocol."""
+"""Live trades through the real ccxt.pro, from local exchanges that speak the real protocols."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.exchange import BinanceExchange, BybitExchange, Exchange, OkxExchange, Row, Spoil
 
-from market_ingest import pipeline
-from market_ingest.columns import Instrument
-from market_ingest.config import ExchangeSettings, IngestSection, LiveSettings
+from market_ingest.config import ExchangeSettings, LiveSettings
 from market_ingest.metrics import IngestMetrics
-from market_ingest.sources.inbox import MAX_IDS, Inbox
 from market_ingest.sources.live import LiveSource
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.errors import ConfigError
-from tocsin_common.events import AnyEvent, CandlesClosed, ClockAdvanced, FeedChanged, TradesReceived
-from tocsin_common.streams import CANDLES, CLOCK, FEEDS, TRADES, Stream
 
 PATIENCE_S = 60.0
-"""Importing ccxt.pro alone takes seconds, more on a busy machine."""
-
-MINUTE_MS = 60_000
-NOON_MS = 1_700_049_600_000
-BTC = Instrument("binance", "BTC/USDT")
+VENUES = [BinanceExchange, OkxExchange, BybitExchange]
 
 
-@dataclass
-class Running:
-    """An ingest that runs beside the test."""
-
-    bus: MemoryBus
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-
-    async def events(self, stream: Stream) -> list[AnyEvent]:
-        reader = self.bus.reader(stream, after=0)
-        return [message.event() for message in await reader.through((await self.bus.stream_state(stream)).last_seq)]
-
-    async def prices(self, symbol: str) -> list[float]:
-        batches = [event for event in await self.events(TRADES) if isinstance(event, TradesReceived)]
-        return [price for event in batches if event.symbol == symbol for price in event.price]
-
-    async def states(self) -> list[str]:
-        return [event.state for event in await self.events(FEEDS) if isinstance(event, FeedChanged)]
-
-    async def totals(self) -> dict[str, int]:
-        *_, mark = await self.events(CLOCK) or [None]
-        return mark.totals if isinstance(mark, ClockAdvanced) else {}
-
-    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        """Wait for a condition on the streams."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not await condition():
-                await self._changed()
-
-    async def _changed(self) -> None:
-        changed = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.02, changed.set_result, None)
-        await changed
-
-
-@asynccontextmanager
-async def ingesting(bus: MemoryBus, exchanges: dict[str, ExchangeSettings], **settings: Any) -> AsyncIterator[Running]:
-    running, stop = Running(bus), asyncio.Event()
-    section = IngestSection(source=LiveSettings(kind="live", exchanges=exchanges, **settings))
-    metrics = IngestMetrics(running.registry)
-    assert isinstance(section.source, LiveSettings)
-    source = LiveSource(section.source, metrics)
-    task = asyncio.create_task(pipeline.run(source, bus, section, stop, metrics))
-    try:
-        yield running
-    finally:
-        stop.set()
-        await task
-        await source.close()
-
-
-async def test_trades_arrive_once_and_bad_ones_not_at_all(memory_bus: MemoryBus, binance: Any) -> None:
-    exchanges = {"binance": ExchangeSettings(symbols=["BTC/USDT", "ETH/USDT", "NO/WHERE"], options=binance.options())}
-    async with ingesting(memory_bus, exchanges) as running:
-        await asyncio.wait_for(binance.subscribed.wait(), PATIENCE_S)
-        await binance.send("BTC", 1, "60000.5", "0.1")
-        await binance.send("ETH", 9, "3000.25")
-        await binance.send("BTC", 1, "60000.5", "0.1")
-        await binance.send("BTC", 2, "0.00000000")
-        await binance.send("BTC", 3, "NaN")
-        await binance.send("BTC", 4, "60001", ts_ms=1_000)
-        await binance.send("BTC", 5, "60002")
-        await running.until(lambda: has(running.prices, "BTC/USDT", [60000.5, 60002.0]))
-        await running.until(lambda: has(running.prices, "ETH/USDT", [3000.25]))
-
-        async def counted() -> bool:
-            totals = await running.totals()
-            return (totals.get("trades_rejected"), totals.get("trades_duplicate")) == (3, 1)
-
-        await running.until(counted)
-        rejected = {
-            reason: running.registry.get_sample_value(
-                "tocsin_ingest_rejected_total", {"kind": "trades", "reason": reason}
-            )
-            for reason in ("bad_price", "bad_time", "malformed")
-        }
-        assert rejected == {"bad_price": 1, "bad_time": 1, "malformed": 1}
+@pytest.mark.parametrize("venue", VENUES)
+async def test_every_trade_arrives_once_and_in_order(
+    memory_bus: MemoryBus, ingesting: Any, venue: Callable[..., Exchange]
+) -> None:
+    async with venue() as exchange, ingesting(memory_bus, exchange) as running:
+        await exchange.until_subscribed(*exchange.markets, timeout_s=PATIENCE_S)
+        for number in range(50):
+            await exchange.trade("BTC/USDT", 60_000 + number, "0.1")
+            await exchange.trade("ETH/USDT", 3_000 + number, "0.2")
+        await running.until_stored(exchange)
         assert await running.states() == ["connected"]
+        assert await running.repaired("BTC/USDT") == []
 
 
-async def test_a_lost_connection_is_announced_and_made_anew(memory_bus: MemoryBus, binance: Any) -> None:
-    exchanges = {"binance": ExchangeSettings(symbols=["BTC/USDT"], options=binance.options())}
-    async with ingesting(memory_bus, exchanges) as running:
-        await asyncio.wait_for(binance.subscribed.wait(), PATIENCE_S)
-        await binance.send("BTC", 1, "60000")
-        await running.until(lambda: has(running.prices, "BTC/USDT", [60000.0]))
-        await binance.drop()
-        await asyncio.wait_for(binance.subscribed.wait(), PATIENCE_S)
-        await binance.send("BTC", 1, "60000")
-        await binance.send("BTC", 2, "60001")
-        await running.until(lambda: has(running.prices, "BTC/USDT", [60000.0, 60001.0]))
+@pytest.mark.parametrize("venue", VENUES)
+async def test_what_traded_while_the_connection_was_down_is_fetched(
+    memory_bus: MemoryBus, ingesting: Any, venue: Callable[..., Exchange]
+) -> None:
+    async with venue() as exchange, ingesting(memory_bus, exchange) as running:
+        await exchange.until_subscribed(*exchange.markets, timeout_s=PATIENCE_S)
+        await exchange.trade("BTC/USDT", 60_000, "0.1")
+        await exchange.trade("ETH/USDT", 3_000, "0.1")
+        await running.until_stored(exchange)
+        exchange.drop()
+        for number in range(10):
+            await exchange.trade("BTC/USDT", 60_001 + number, "0.1")
+        missed = exchange.ledger.ids_of("BTC/USDT")[1:]
+        await exchange.until_subscribed(*exchange.markets, timeout_s=PATIENCE_S)
+        await exchange.trade("BTC/USDT", 61_000, "0.1")
+        await running.until_stored(exchange)
+        assert await running.repaired("BTC/USDT") == missed
+
+        async def told() -> bool:
+            return await running.states("BTC/USDT") == ["gap_found", "gap_filled"]
+
+        await running.until(told)
+        *_, filled = await running.feeds("BTC/USDT")
+        assert filled.trades == 10
+        assert await running.states("ETH/USDT") == []
         assert await running.states() == ["connected", "disconnected", "connected"]
 
 
-async def test_an_exchange_that_sends_nothing_is_stale_and_the_other_goes_on(
-    memory_bus: MemoryBus, binance: Any
+async def test_a_missing_id_is_found_and_fetched_while_the_connection_lives(
+    memory_bus: MemoryBus, ingesting: Any
 ) -> None:
-    nowhere = {**binance.options(), "urls": {"api": {"public": "http://127.0.0.1:9/api/v3"}}}
-    exchanges = {
-        "binance": ExchangeSettings(symbols=["BTC/USDT"], options=binance.options()),
-        "binanceus": ExchangeSettings(symbols=["BTC/USDT"], options=nowhere),
-    }
-    async with ingesting(memory_bus, exchanges, stale_after_s=1.0) as running:
-        await asyncio.wait_for(binance.subscribed.wait(), PATIENCE_S)
-        await binance.send("BTC", 1, "60000")
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.spoil(Spoil.LOSE, 3)
+        for number in range(6):
+            await exchange.trade("BTC/USDT", 60_001 + number, "0.1")
+        await running.until_stored(exchange)
+        assert await running.repaired("BTC/USDT") == ["2", "3", "4"]
+        found, filled = await running.feeds("BTC/USDT")
+        assert (found.state, found.from_id, found.to_id, found.reason) == ("gap_found", "1", "5", "gap")
+        assert (filled.state, filled.trades) == ("gap_filled", 3)
+        assert await running.states() == ["connected"]
+        assert running.metric("gaps_open", exchange="binance") == 0
+        assert running.metric("trades_repaired_total", exchange="binance") == 3
+        assert running.metric("rest_requests_total", exchange="binance", outcome="ok") >= 1
 
-        async def stale() -> bool:
-            events = [event for event in await running.events(FEEDS) if isinstance(event, FeedChanged)]
-            return {("binance", "stale"), ("binanceus", "disconnected")} <= {(e.exchange, e.state) for e in events}
 
-        await running.until(stale)
-        assert await running.prices("BTC/USDT") == [60000.0]
+async def test_trades_that_changed_places_or_came_twice_are_put_right(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.spoil(Spoil.REORDER)
+        exchange.spoil(Spoil.DUPLICATE)
+        for number in range(4):
+            await exchange.trade("BTC/USDT", 60_001 + number, "0.1")
+        await running.until_stored(exchange)
+        assert running.metric("trades_duplicate_total") == 1
+        assert await running.states("BTC/USDT") == []
+
+
+@pytest.mark.parametrize("spoil", [Spoil.TRUNCATE, Spoil.NAN, Spoil.HUGE])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_after_a_frame_that_cannot_be_read_trades_flow_again_within_five_seconds(
+    memory_bus: MemoryBus, ingesting: Any, venue: Callable[..., Exchange], spoil: Spoil
+) -> None:
+    async with venue() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.spoil(spoil)
+        await exchange.trade("BTC/USDT", 60_001, "0.1")
+        await exchange.trade("BTC/USDT", 60_002, "0.1")
+        await running.until_stored(exchange, seconds=5.0)
+
+
+async def test_a_symbol_nobody_asked_for_is_counted_and_disturbs_nothing(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.spoil(Spoil.UNKNOWN)
+        await exchange.trade("BTC/USDT", 60_001, "0.1")
+        await running.until_stored(exchange)
+        assert running.metric("rejected_total", kind="trades", reason="unknown_symbol") == 1
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_ten_thousand_trades_in_one_write_are_all_stored(
+    memory_bus: MemoryBus, ingesting: Any, venue: Callable[..., Exchange]
+) -> None:
+    async with venue() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        side = ("buy", "sell")
+        await exchange.trades([Row("BTC/USDT", 60_000 + n, "0.1", side[n % 2]) for n in range(10_000)])
+        await running.until_stored(exchange)
+        assert await running.repaired("BTC/USDT") == []
+
+
+async def test_a_connection_that_falls_silent_is_replaced_and_its_trades_are_fetched(
+    memory_bus: MemoryBus, ingesting: Any
+) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.stall(exchange.connections[0])
+        await exchange.trade("BTC/USDT", 60_001, "0.1")
+        await running.until_stored(exchange, seconds=15.0)
+        assert await running.repaired("BTC/USDT") == ["2"]
+
+
+async def test_a_symbol_whose_trades_do_not_arrive_is_noticed_and_its_connection_replaced(
+    memory_bus: MemoryBus, ingesting: Any
+) -> None:
+    async with BybitExchange() as exchange, ingesting(memory_bus, exchange, stale_after_s=1.0) as running:
+        await begin(exchange, running)
+        deaf, accepted = exchange.connections[0], exchange.accepted
+        exchange.unsubscribe(deaf, list(exchange.trade_topics("BTC/USDT")))
+        await exchange.trade("BTC/USDT", 60_001, "0.1", ts_ms=exchange.now_ms)
+        await running.until_stored(exchange)
+        await exchange.trade("BTC/USDT", 60_002, "0.1")
+        await running.until_stored(exchange)
+        assert exchange.accepted >= accepted
+
+
+async def test_a_quiet_market_is_looked_up_and_left_alone(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange, stale_after_s=0.5) as running:
+        await begin(exchange, running)
+
+        async def looked_up() -> bool:
+            return running.metric("rest_requests_total", exchange="binance", outcome="ok") >= 2
+
+        await running.until(looked_up)
+        assert exchange.accepted == 1
+        assert await running.states() == ["connected"]
+
+
+async def test_rest_that_refuses_is_left_alone_as_long_as_it_says(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.rest.refuse_next(1, status=429, retry_after_s=2.0)
+        exchange.spoil(Spoil.LOSE)
+        await exchange.trade("BTC/USDT", 60_001, "0.1")
+        await exchange.trade("BTC/USDT", 60_002, "0.1")
+        await running.until_stored(exchange)
+        first, second = [one.at_s for one in exchange.rest.asked if one.path.endswith("historicalTrades")][:2]
+        assert second - first >= 2.0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_what_rest_does_not_reach_is_announced_and_trading_goes_on(
+    memory_bus: MemoryBus, ingesting: Any, venue: Callable[..., Exchange]
+) -> None:
+    async with venue() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        exchange.rest.reach = 3
+        exchange.drop()
+        for number in range(20):
+            await exchange.trade("BTC/USDT", 60_001 + number, "0.1")
+        await exchange.until_subscribed(*exchange.markets, timeout_s=PATIENCE_S)
+        ledger = exchange.ledger.ids_of("BTC/USDT")
+
+        async def stored() -> bool:
+            return await running.ids("BTC/USDT") == [ledger[0], *ledger[-3:]]
+
+        await running.until(stored)
+
+        async def told() -> bool:
+            return await running.states("BTC/USDT") == ["gap_found", "gap_unfilled", "gap_filled"]
+
+        await running.until(told)
+        unfilled = (await running.feeds("BTC/USDT"))[1]
+        ordered = venue is not BybitExchange
+        assert (unfilled.from_id, unfilled.to_id) == ((ledger[0], ledger[-3]) if ordered else (None, None))
+
+
+async def test_when_rest_is_down_the_gap_is_given_up_and_trading_goes_on(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as exchange, ingesting(memory_bus, exchange, repair_s=1.0) as running:
+        await begin(exchange, running)
+        exchange.rest.down = True
+        exchange.spoil(Spoil.LOSE)
+        for number in range(3):
+            await exchange.trade("BTC/USDT", 60_001 + number, "0.1")
+
+        async def stored() -> bool:
+            return await running.ids("BTC/USDT") == ["1", "3", "4"]
+
+        await running.until(stored)
+        assert await running.states("BTC/USDT") == ["gap_found", "gap_unfilled"]
+
+
+async def test_one_exchange_down_does_not_disturb_the_other(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange() as one, OkxExchange() as other, ingesting(memory_bus, one, other) as running:
+        await begin(one, running)
+        await other.until_subscribed(*other.markets, timeout_s=PATIENCE_S)
+        one.rest.down = True
+        one.refuse(60.0)
+        one.drop()
+
+        async def noticed() -> bool:
+            return "binance" in (await running.source.problem() or "")
+
+        await running.until(noticed)
+        await other.trade("BTC/USDT", 50_000, "0.1")
+
+        async def stored() -> bool:
+            return other.ledger.ids_of("BTC/USDT")[0] in await running.ids("BTC/USDT")
+
+        await running.until(stored, 5.0)
+        assert "okx" not in (await running.source.problem() or "")
+
+
+async def test_markets_are_found_by_pattern_taken_up_when_listed_and_let_go_when_delisted(
+    memory_bus: MemoryBus, ingesting: Any
+) -> None:
+    async with (
+        BinanceExchange(["BTC/USDT", "ETH/USDT", "ETH/BTC"]) as exchange,
+        ingesting(memory_bus, exchange, symbols=["*/USDT"], refresh_s=0.5) as running,
+    ):
+        await exchange.until_subscribed("BTC/USDT", "ETH/USDT", timeout_s=PATIENCE_S)
+        exchange.list_market("NEW/USDT")
+        await exchange.until_subscribed("NEW/USDT", timeout_s=PATIENCE_S)
+        for symbol in ("BTC/USDT", "ETH/USDT", "NEW/USDT", "ETH/BTC"):
+            await exchange.trade(symbol, 100, "1")
+        await running.until_stored(exchange, "BTC/USDT", "ETH/USDT", "NEW/USDT")
+        assert await running.ids("ETH/BTC") == []
+        exchange.delist("NEW/USDT")
+
+        async def told() -> bool:
+            return [(one.state, one.reason) for one in await running.feeds("NEW/USDT")] == [
+                ("disconnected", "delisted")
+            ]
+
+        await running.until(told)
+        assert [one.symbol for one in running.source.instruments] == ["BTC/USDT", "ETH/USDT"]
+
+
+async def test_the_largest_markets_are_chosen_by_volume(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with BinanceExchange(["A/USDT", "B/USDT", "C/USDT"]) as exchange:
+        for symbol, amount in (("A/USDT", 1), ("B/USDT", 100), ("C/USDT", 10)):
+            await exchange.trade(symbol, 1, amount)
+        async with ingesting(memory_bus, exchange, symbols=["*/USDT"], top=2) as running:
+            await exchange.until_subscribed("B/USDT", "C/USDT", timeout_s=PATIENCE_S)
+            assert sorted(one.symbol for one in running.source.instruments) == ["B/USDT", "C/USDT"]
 
 
 async def test_an_exchange_ccxt_does_not_know_is_wrong_configuration() -> None:
@@ -150,68 +279,9 @@ async def test_an_exchange_ccxt_does_not_know_is_wrong_configuration() -> None:
         await anext(chunks)
 
 
-async def has(prices: Callable[[str], Awaitable[list[float]]], symbol: str, expected: list[float]) -> bool:
-    return await prices(symbol) == expected
-
-
-def row(number: int, ts_ms: int = NOON_MS, price: float | None = 1.0, symbol: str = "BTC/USDT") -> dict[str, Any]:
-    return {"symbol": symbol, "id": str(number), "timestamp": ts_ms, "price": price, "amount": 1.0, "side": "buy"}
-
-
-def test_the_inbox_rejects_symbols_nobody_asked_for_and_values_that_are_missing() -> None:
-    inbox = Inbox([BTC])
-    inbox.put("binance", [row(1), row(2, price=None), row(3, symbol="ETH/USDT"), row(4, ts_ms=NOON_MS + 7_200_000)])
-    chunk = inbox.empty(NOON_MS)
-    assert [rows.trades.trade_id for rows in chunk.trades] == [["1"]]
-    assert chunk.trades_rejected == {"unknown_symbol": 1, "bad_price": 1, "bad_time": 1}
-
-
-def test_the_inbox_recognises_what_is_stored_and_forgets_the_oldest_ids() -> None:
-    inbox = Inbox([BTC])
-    inbox.put("binance", [row(number) for number in range(MAX_IDS + 1)])
-    assert len(inbox.empty(NOON_MS).trades[0].trades) == MAX_IDS + 1
-    inbox.put("binance", [row(0), row(1), row(MAX_IDS)])
-    chunk = inbox.empty(NOON_MS)
-    assert chunk.trades[0].trades.trade_id == ["0"]
-    assert chunk.duplicates == 2
-
-
-async def test_a_restart_in_the_middle_of_a_live_minute_keeps_the_candle_exact(memory_bus: MemoryBus) -> None:
-    minute = [NOON_MS + 10_000, NOON_MS + 20_000]
-    first = Scripted([(NOON_MS + 21_000, minute)])
-    await first.run(memory_bus)
-    second = Scripted([(NOON_MS + 40_000, [NOON_MS + 30_000]), (NOON_MS + 62_000, [])], known=2)
-    await second.run(memory_bus)
-    third = Scripted([(NOON_MS + 3 * MINUTE_MS + 2_000, [NOON_MS + 3 * MINUTE_MS])], known=3)
-    await third.run(memory_bus)
-    reader = memory_bus.reader(CANDLES, after=0)
-    events = [message.event() for message in await reader.through(100)]
-    minutes = [event for event in events if isinstance(event, CandlesClosed) and event.timeframe == "1m"]
-    assert [(event.open_ms, event.trades, event.volume) for event in minutes] == [([NOON_MS], [3], [0.3])]
-
-
-class Scripted:
-    """A live source at the outermost wall: gives out prepared trades at prepared times, one per timestamp."""
-
-    source_id, live, instruments = "live", True, [BTC]
-
-    def __init__(self, script: list[tuple[int, list[int]]], known: int = 0) -> None:
-        self._script = script
-        self._number = known
-        self._inbox = Inbox(self.instruments)
-        self._stop = asyncio.Event()
-
-    def remember(self, stored: Any) -> None:
-        self._inbox.remember(stored)
-
-    async def chunks(self, cursor: int) -> AsyncIterator[Any]:
-        for clock_ms, stamps in self._script:
-            for ts_ms in stamps:
-                self._inbox.put("binance", [{**row(self._number, ts_ms), "amount": 0.1}])
-                self._number += 1
-            yield self._inbox.empty(clock_ms)
-        self._stop.set()
-
-    async def run(self, bus: MemoryBus) -> None:
-        section = IngestSection()
-        await pipeline.run(self, bus, section, self._stop, IngestMetrics(CollectorRegistry()))
+async def begin(exchange: Exchange, running: Any) -> None:
+    """Connected, and one trade of each symbol is stored: from here on something can be missing."""
+    await exchange.until_subscribed(*exchange.markets, timeout_s=PATIENCE_S)
+    for symbol in exchange.markets:
+        await exchange.trade(symbol, 60_000, "0.1")
+    await running.until_stored(exchange)

@@ -23,9 +23,10 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.events import AnyEvent, CandlesClosed, ClockAdvanced, FeedChanged, TradesReceived
 from tocsin_common.streams import CANDLES, CLOCK, FEEDS, TRADES, Stream
-from tocsin_trading.timeframes import TIMEFRAME_MS
+from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = 60_000
+LENGTHS_MS = {timeframe: TIMEFRAME_MS[timeframe] for timeframe in TIMEFRAMES}
 GAP_MS = 15 * MINUTE_MS
 SETTINGS = IngestSection(max_lag_marks=0)
 
@@ -66,7 +67,7 @@ def trades_in(files: Iterable[Path]) -> pl.DataFrame:
 def grouped(trades: pl.DataFrame) -> Found:
     """Candles by grouping trades, timeframe by timeframe, and the flat ones of silences up to the bound."""
     found: Found = {}
-    for timeframe, length_ms in TIMEFRAME_MS.items():
+    for timeframe, length_ms in LENGTHS_MS.items():
         price, key = pl.col("price"), ["exchange", "symbol", "open_ms"]
         groups = trades.group_by(key_columns(length_ms), maintain_order=True).agg(
             price.first().alias("o"), price.max().alias("h"), price.min().alias("l"), price.last().alias("c"), "amount"
@@ -83,7 +84,7 @@ def grouped(trades: pl.DataFrame) -> Found:
             if MINUTE_MS < after - before <= GAP_MS + MINUTE_MS:
                 level = found[*market, "1m", before][3]
                 for silent_ms in range(before + MINUTE_MS, after, MINUTE_MS):
-                    for timeframe, length_ms in TIMEFRAME_MS.items():
+                    for timeframe, length_ms in LENGTHS_MS.items():
                         flat_key = (*market, timeframe, silent_ms // length_ms * length_ms)
                         found.setdefault(flat_key, (level, level, level, level, 0.0, 0))
     return found

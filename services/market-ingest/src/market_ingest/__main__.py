@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from market_ingest import pipeline
+from market_ingest import companions, pipeline
 from market_ingest.config import LiveSettings, ReplaySettings, Settings, SimulatorSettings
 from market_ingest.metrics import IngestMetrics
+from market_ingest.partitions.replica import Replica
+from market_ingest.partitions.sharing import parse_ranges
 from market_ingest.sources.chunk import Source
 from market_ingest.sources.live import LiveSource
 from market_ingest.sources.replay import ReplaySource
@@ -22,7 +24,20 @@ async def serve(service: Service[Settings]) -> None:
     if isinstance(source, LiveSource):
         service.stack.push_async_callback(source.close)
         service.health.checks["exchanges"] = source.problem
-    await pipeline.run(source, service.bus, settings, service.stop, metrics)
+        await companions.start(service, source, metrics)
+        await _share(service, source, metrics)
+    else:
+        await pipeline.run(source, service.bus, settings, service.stop, metrics)
+
+
+async def _share(service: Service[Settings], source: LiveSource, metrics: IngestMetrics) -> None:
+    """A live market is for as many replicas as there are: bring our share of it onto the streams."""
+    settings = service.settings.market_ingest
+    allowed = parse_ranges(settings.partitions)
+    replica = Replica(service.bus, allowed, source.source_id, source.shares_changed, metrics)
+    source.owns = replica.owns
+    async with replica.member():
+        await pipeline.run(source, service.bus, settings, service.stop, metrics, replica)
 
 
 async def open_source(settings: SimulatorSettings | ReplaySettings | LiveSettings, metrics: IngestMetrics) -> Source:

@@ -28,14 +28,15 @@ class Instrument(NamedTuple):
 class Trades:
     """Trades of one instrument in exchange order, as equally long columns.
 
-    `side` holds one ASCII code per trade: `b` taker bought, `s` taker sold, `-` unknown.
+    `side` holds one ASCII code per trade: `b` taker bought, `s` taker sold, `-` unknown. `trade_id` is a list, or a
+    packed column of ids that are numbers.
     """
 
     ts_ms: Ints
     price: Floats
     amount: Floats
     side: NDArray[np.uint8]
-    trade_id: list[str | None]
+    trade_id: Sequence[str | None]
 
     def __len__(self) -> int:
         return len(self.ts_ms)
@@ -61,7 +62,7 @@ class Candles:
     def __len__(self) -> int:
         return len(self.open_ms)
 
-    def rows(self, part: slice | NDArray[np.bool_] | Ints) -> Candles:
+    def rows(self, part: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Candles:
         """The chosen rows."""
         return Candles(
             self.open_ms[part],

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from market_ingest.partitions.sharing import parse_ranges
 from tocsin_common.config import CommonSettings, Section
 from tocsin_trading.instruments import parse_symbol
+from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = 60_000
 
@@ -52,15 +54,34 @@ class ReplaySettings(Section):
 class ExchangeSettings(Section):
     """One exchange, by its ccxt id."""
 
-    symbols: list[str] = Field(min_length=1, description="ccxt unified symbols.")
+    symbols: list[str] = Field(
+        min_length=1,
+        description="ccxt unified symbols, and patterns such as `*/USDT` for all markets whose symbol matches.",
+    )
+    top: int | None = Field(
+        default=None,
+        ge=1,
+        description="Of the markets patterns match, only so many with the largest 24 h quote volume.",
+    )
+    also: list[Literal["quotes", "funding", "tickers"]] = Field(
+        default=[],
+        description="What to collect beside trades: best bid and ask, funding rates and mark prices, 24 h tickers.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="More constructor options of ccxt, for example `urls` or `options`."
     )
 
     @field_validator("symbols")
     @classmethod
-    def _are_symbols(cls, symbols: list[str]) -> list[str]:
-        return _checked_symbols(symbols)
+    def _are_symbols_or_patterns(cls, symbols: list[str]) -> list[str]:
+        _checked_symbols([symbol for symbol in symbols if not is_pattern(symbol)])
+        return symbols
+
+    @model_validator(mode="after")
+    def _top_needs_a_pattern(self) -> ExchangeSettings:
+        if self.top is not None and not any(is_pattern(symbol) for symbol in self.symbols):
+            raise ValueError("`top` chooses among the markets a pattern matches, and `symbols` has none")
+        return self
 
 
 class LiveSettings(Section):
@@ -69,9 +90,34 @@ class LiveSettings(Section):
     kind: Literal["live"]
     exchanges: dict[str, ExchangeSettings] = Field(min_length=1, description="Exchanges by ccxt id.")
     stale_after_s: float = Field(
-        default=60.0, gt=0, description="An exchange that sends no trade for this long is stale, not quiet."
+        default=60.0,
+        gt=0,
+        description="A symbol without trades for this long (or for much longer than is usual for it) is looked up over "
+        "REST: either nobody traded, or its stream has died and is replaced.",
+    )
+    repair_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Trades wait at most this long for missing ones before them; then these are announced as lost. "
+        "Looking up all 200 symbols of one Binance connection takes about 50 s.",
+    )
+    refresh_s: float = Field(
+        default=900.0, gt=0, description="How often to look which markets are listed, delisted, or largest."
     )
     flush_ms: int = Field(default=5, ge=0, le=1000, description="Trades that arrive within this time travel together.")
+    history_candles: int = Field(
+        default=1000,
+        ge=0,
+        le=10_000,
+        description="Candles of each timeframe fetched when an instrument is seen first, so that indicators are warm; "
+        "at most 60 days of them. 0: none.",
+    )
+    reconcile_s: float = Field(
+        default=900.0,
+        ge=0,
+        description="How often the closed candles of an instrument are compared with the exchange's own, and corrected "
+        "where they differ, on the exchanges where they are comparable. 0: never.",
+    )
 
 
 class IngestSection(Section):
@@ -88,15 +134,43 @@ class IngestSection(Section):
         ge=0,
         description="Recorded silence of an instrument up to this is flat candles, beyond it a gap without candles.",
     )
+    timeframes: list[Literal["1s", "1m", "5m", "15m", "1h", "4h", "1d"]] = Field(
+        default=["1m", "5m", "15m", "1h", "4h", "1d"],
+        description="Candles to make; `1s` may be added, the others are always made.",
+    )
+    partitions: str = Field(
+        default="all",
+        description="Which of the 64 partitions this replica of a live ingest may hold: `all`, or ranges such as "
+        "`0-31`. Replicas share what they may hold evenly, and take over from one that is gone.",
+    )
     max_lag_marks: int = Field(
         default=50,
         ge=0,
         description="Replay and simulator wait while signal-engine or paper-trader are more marks behind; 0: never.",
     )
 
+    @field_validator("partitions")
+    @classmethod
+    def _are_partitions(cls, partitions: str) -> str:
+        parse_ranges(partitions)
+        return partitions
+
+    @field_validator("timeframes")
+    @classmethod
+    def _are_all_but_seconds(cls, timeframes: list[str]) -> list[str]:
+        missing = [timeframe for timeframe in TIMEFRAMES if timeframe not in timeframes]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} cannot be left out: alerts, fills and longer candles need them")
+        return [timeframe for timeframe in TIMEFRAME_MS if timeframe in timeframes]
+
 
 class Settings(CommonSettings):
     market_ingest: IngestSection = IngestSection()
+
+
+def is_pattern(symbol: str) -> bool:
+    """Whether an entry of `symbols` stands for several."""
+    return "*" in symbol
 
 
 def _checked_symbols(symbols: list[str]) -> list[str]:

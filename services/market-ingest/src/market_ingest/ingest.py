@@ -5,12 +5,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 
 from market_ingest.candles import CandleBuilder, Closed, InstrumentCandles
-from market_ingest.columns import UNCOUNTED, CandleRows, Candles, Instrument, TradeRows, Trades, join, trades_of
-from market_ingest.sources.chunk import Chunk
+from market_ingest.columns import (
+    UNCOUNTED,
+    CandleRows,
+    Candles,
+    Floats,
+    Instrument,
+    Ints,
+    TradeRows,
+    Trades,
+    join,
+    trades_of,
+)
+from market_ingest.levels import FEW_ROWS
+from market_ingest.packed import Packed
+from market_ingest.sources.chunk import Chunk, Dropped, Interrupted, LiveTrades, Resumed
 from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceived
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -60,13 +74,18 @@ class Progress:
 
 
 class Ingest:
-    """Turns chunks into events and keeps count. `settle_ms`: how late a live trade may come and still be on time."""
+    """Turns chunks into events and keeps count. `settle_ms`: how late a live trade may come and still be on time.
+    `live`: the source announces its gaps itself.
+    """
 
-    def __init__(self, source_id: str, builder: CandleBuilder, progress: Progress, *, settle_ms: int = 0) -> None:
+    def __init__(
+        self, source_id: str, builder: CandleBuilder, progress: Progress, *, settle_ms: int = 0, live: bool = False
+    ) -> None:
         self.source_id = source_id
         self.builder = builder
         self.progress = progress
         self._settle_ms = settle_ms
+        self._live = live
 
     def take_stored(self, batches: Iterable[TradesReceived], out: Closed) -> list[Event]:
         """Take live trades that are on TRADES after the last mark: only their candles may still be missing."""
@@ -78,14 +97,13 @@ class Ingest:
 
     def handle(self, chunk: Chunk, received_ms: int) -> list[Event]:
         """The events of a chunk, in the order in which they must be stored."""
-        for exchange in chunk.interrupted:
-            self.builder.interrupt(exchange)
         trades: list[Event] = []
         for rows in chunk.trades:
             self._count_trades(len(rows.trades))
             trades += trade_events(self._unstored_trades(rows), self.source_id, chunk.cursor, received_ms)
         out = Closed()
         self._build(chunk, out)
+        trades += self._take_steps(chunk, out)
         self._advance(chunk, out)
         self._count_refused(chunk)
         return [*chunk.feeds, *trades, *self._closed_events(out)]
@@ -106,6 +124,24 @@ class Ingest:
                 candles.add_trades(trade_rows.trades, out)
             else:
                 _alternate(candles, trade_rows.trades, given, out)
+
+    def _take_steps(self, chunk: Chunk, out: Closed) -> list[Event]:
+        """What a live source gives: trades, and from where on silence means what, in its order."""
+        trades: list[Event] = []
+        for step in chunk.steps:
+            match step:
+                case LiveTrades(instrument, rows, received_ms, repaired):
+                    self._count_trades(len(rows))
+                    named = TradeRows(instrument, rows)
+                    trades += trade_events(named, self.source_id, chunk.cursor, received_ms, repaired=repaired)
+                    self.builder.of(instrument).add_trades(rows, out)
+                case Interrupted(instrument):
+                    self.builder.interrupt(*instrument)
+                case Resumed(instrument, whole):
+                    self.builder.resume(instrument, whole)
+                case Dropped(instrument):
+                    self.builder.drop(instrument)
+        return trades
 
     def _advance(self, chunk: Chunk, out: Closed) -> None:
         progress = self.progress
@@ -158,6 +194,7 @@ class Ingest:
                 reason="no trades",
             )
             for gap in out.gaps
+            if not self._live
         ]
         for rows in _by_key(out.candles):
             totals["candles_closed"] += len(rows.candles)
@@ -190,7 +227,9 @@ def _alternate(candles: InstrumentCandles, trades: Trades, minutes: CandleRows, 
         candles.add_trades(trades.rows(first, len(trades)), out)
 
 
-def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
+def trade_events(
+    rows: TradeRows, source_id: str, cursor: int, received_ms: int, *, repaired: bool = False
+) -> list[Event]:
     """Trades of one instrument as messages of at most BATCH_ROWS."""
     trades = rows.trades
     sides = trades.side.tobytes().decode("ascii")
@@ -201,11 +240,12 @@ def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int)
             source=source_id,
             cursor=cursor,
             received_ms=received_ms,
-            ts_ms=trades.ts_ms[at : at + BATCH_ROWS].tolist(),
-            price=trades.price[at : at + BATCH_ROWS].tolist(),
-            amount=trades.amount[at : at + BATCH_ROWS].tolist(),
+            ts_ms=_column(trades.ts_ms[at : at + BATCH_ROWS]),
+            price=_column(trades.price[at : at + BATCH_ROWS]),
+            amount=_column(trades.amount[at : at + BATCH_ROWS]),
             side=sides[at : at + BATCH_ROWS],
-            trade_id=trades.trade_id[at : at + BATCH_ROWS],
+            trade_id=_as_list(trades.trade_id[at : at + BATCH_ROWS]),
+            repaired=repaired,
         )
         for at in range(0, len(trades), BATCH_ROWS)
     ]
@@ -222,16 +262,25 @@ def candle_events(rows: CandleRows, candles: Candles) -> list[Event]:
             symbol=rows.instrument.symbol,
             timeframe=rows.timeframe,
             origin=rows.origin,
-            open_ms=candles.open_ms[first:end].tolist(),
-            open=candles.open[first:end].tolist(),
-            high=candles.high[first:end].tolist(),
-            low=candles.low[first:end].tolist(),
-            close=candles.close[first:end].tolist(),
-            volume=candles.volume[first:end].tolist(),
-            trades=candles.trades[first:end].tolist() if counted[first] else None,
+            open_ms=_column(candles.open_ms[first:end]),
+            open=_column(candles.open[first:end]),
+            high=_column(candles.high[first:end]),
+            low=_column(candles.low[first:end]),
+            close=_column(candles.close[first:end]),
+            volume=_column(candles.volume[first:end]),
+            trades=_column(candles.trades[first:end]) if counted[first] else None,
         )
         for first, end in itertools.pairwise([*starts, len(candles)])
     ]
+
+
+def _column(values: Ints | Floats) -> list[Any]:
+    """A column of an event; a long one is never made into a list, though it reads like one."""
+    return values.tolist() if len(values) <= FEW_ROWS else _as_list(Packed(values))
+
+
+def _as_list(column: Sequence[Any]) -> list[Any]:
+    return cast("list[Any]", column)
 
 
 def _by_key(closed: Sequence[CandleRows]) -> list[CandleRows]:

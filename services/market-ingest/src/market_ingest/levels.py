@@ -13,9 +13,6 @@ from market_ingest.validate import END_OF_TIME_MS
 from tocsin_common.events import Origin
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-_Row = tuple[int, float, float, float, float, float, int]
-"""One row of Candles."""
-
 FEW_ROWS = 8
 """Up to this many rows plain Python is faster than columns: what arrives together in a live market."""
 
@@ -32,25 +29,22 @@ class _OpenCandle:
     volume: Decimal
     trades: int
 
-    def include(self, row: _Row) -> None:
-        """Add one later row: what traded replaces silence, and silence adds nothing to what traded."""
-        _, first, high, low, close, volume, trades = row
-        if volume == 0.0 and self.volume:
+    def include(self, later: _OpenCandle) -> None:
+        """Add what came later in the same interval: what traded replaces silence, and silence adds nothing to what
+        traded."""
+        if not later.volume and self.volume:
             return
-        if volume and not self.volume:
-            self.open, self.high, self.low, self.trades = first, high, low, 0
-        self.high, self.low, self.close = max(self.high, high), min(self.low, low), close
-        self.volume = exact.add(self.volume, Decimal(repr(volume)))
-        self.trades = UNCOUNTED if UNCOUNTED in (self.trades, trades) else self.trades + trades
-
-    def row(self, volume: float) -> Candles:
-        """As columns of one row, with the given volume."""
-        prices = (np.array([price]) for price in (self.open, self.high, self.low, self.close))
-        first, high, low, close = prices
-        return Candles(np.array([self.open_ms]), first, high, low, close, np.array([volume]), np.array([self.trades]))
+        if later.volume and not self.volume:
+            self.open, self.high, self.low, self.trades = later.open, later.high, later.low, 0
+        self.high, self.low, self.close = max(self.high, later.high), min(self.low, later.low), later.close
+        self.volume = exact.add(self.volume, later.volume)
+        self.trades = UNCOUNTED if UNCOUNTED in (self.trades, later.trades) else self.trades + later.trades
 
     def finished(self) -> Candles:
-        return self.row(float(self.volume))
+        """As columns of one row."""
+        columns = (self.open, self.high, self.low, self.close, float(self.volume))
+        first, high, low, close, volume = (np.array([value]) for value in columns)
+        return Candles(np.array([self.open_ms]), first, high, low, close, volume, np.array([self.trades]))
 
 
 class Level:
@@ -86,6 +80,10 @@ class Level:
         self._open = None
         return closed
 
+    def settle(self, candles: Candles) -> None:
+        """These candles are closed, and published."""
+        self.closed_ms = int(candles.open_ms[-1]) + self.length_ms
+
     def replace(self, candles: Candles) -> Candles:
         """Candles that come closed: they take the place of the open one. Returns all that closed by this."""
         last_ms = int(candles.open_ms[-1])
@@ -102,61 +100,67 @@ class Level:
         late = 0
         columns = (rows.open_ms, rows.open, rows.high, rows.low, rows.close, rows.volume, rows.trades)
         for row in zip(*(column.tolist() for column in columns), strict=True):
-            open_ms = row[0] // self.length_ms * self.length_ms
-            if open_ms < max(self.closed_ms, self.open_ms or 0):
+            ts_ms, first, high, low, close, volume, trades = row
+            open_ms = ts_ms // self.length_ms * self.length_ms
+            if open_ms < self._floor_ms:
                 late += 1
                 continue
-            if self._open and open_ms > self._open.open_ms:
-                closed.append(self.close_through(END_OF_TIME_MS))
-            if self._open:
-                self._open.include(row)
-            else:
-                _, first, high, low, close, volume, trades = row
-                self._open = _OpenCandle(open_ms, first, high, low, close, Decimal(repr(volume)), trades)
+            closed += self._take(_OpenCandle(open_ms, first, high, low, close, Decimal(repr(volume)), trades))
         return join(closed) if closed else NO_CANDLES, late
 
     def _add(self, rows: Candles) -> tuple[Candles, int]:
         opens = rows.open_ms // self.length_ms * self.length_ms
-        floor_ms = max(self.closed_ms, self.open_ms or 0)
-        late = opens < np.maximum.accumulate(np.maximum(opens, floor_ms))
-        late_rows = int(np.count_nonzero(late))
-        if late_rows:
+        late_rows = 0
+        if opens[0] < self._floor_ms or (opens[1:] < opens[:-1]).any():
+            late = opens < np.maximum.accumulate(np.maximum(opens, self._floor_ms))
+            late_rows = int(np.count_nonzero(late))
             rows, opens = rows.rows(~late), opens[~late]
         if not len(rows):
             return NO_CANDLES, late_rows
-        before = self._open.volume if self._open else Decimal()
-        silent = rows.volume == 0.0
-        if self._open:
-            rows = join([self._open.row(0.0), rows])
-            opens = np.concatenate(([self._open.open_ms], opens))
-            silent = np.concatenate(([before == 0], silent))
-        if silent.any():
-            rows, opens = _heard(rows, opens, silent)
-        return self._segment(rows, opens, before), late_rows
+        if not rows.volume.all():
+            rows, opens = _heard(rows, opens, rows.volume == 0.0)
+        return self._segment(rows, opens), late_rows
 
-    def _segment(self, rows: Candles, opens: Ints, before: Decimal) -> Candles:
-        """Cut rows into candles; the first has `before` in its volume already, the last stays open."""
+    def _segment(self, rows: Candles, opens: Ints) -> Candles:
+        """Cut rows into candles: the first may go on with the open one, the last stays open."""
         starts = _starts(opens)
         ends = np.append(starts[1:], len(opens)) - 1
         sums = exact.segment_sums(rows.volume, starts)
-        volume = sums.rounded()
-        volume[0] = float(exact.add(before, sums.exact(0)))
         candles = Candles(
             opens[starts],
             rows.open[starts],
             np.maximum.reduceat(rows.high, starts),
             np.minimum.reduceat(rows.low, starts),
             rows.close[ends],
-            volume,
+            sums.rounded(),
             _counts(rows.trades, starts),
         )
         last = len(starts) - 1
-        total = sums.exact(last) if last else exact.add(before, sums.exact(0))
-        _, first, high, low, close, _, trades = candles.row(last)
-        self._open = _OpenCandle(int(opens[-1]), first, high, low, close, total, trades)
+        closed = self._take(_opened(candles, 0, sums))
         if last:
+            closed += [*self._take(_opened(candles, last, sums)), candles.rows(slice(1, last))]
             self.closed_ms = int(candles.open_ms[last - 1]) + self.length_ms
-        return candles.rows(slice(last))
+        return join(closed) if closed else NO_CANDLES
+
+    def _take(self, later: _OpenCandle) -> list[Candles]:
+        """Go on with the open candle, or close it (returned) and open the next."""
+        if self._open is not None and self._open.open_ms == later.open_ms:
+            self._open.include(later)
+            return []
+        closed = [self.close_through(END_OF_TIME_MS)] if self._open is not None else []
+        self._open = later
+        return closed
+
+    @property
+    def _floor_ms(self) -> int:
+        """What opens before this is over."""
+        return max(self.closed_ms, self.open_ms or 0)
+
+
+def _opened(candles: Candles, at: int, sums: exact.SegmentSums) -> _OpenCandle:
+    """One of some candles, its volume exact."""
+    open_ms, first, high, low, close, _, trades = candles.row(at)
+    return _OpenCandle(open_ms, first, high, low, close, sums.exact(at), trades)
 
 
 def _starts(opens: Ints) -> Ints:

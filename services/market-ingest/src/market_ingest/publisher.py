@@ -12,6 +12,8 @@ from market_ingest.candles import MINUTE_MS
 from market_ingest.columns import Instrument
 from market_ingest.ingest import Ingest
 from market_ingest.metrics import IngestMetrics
+from market_ingest.packed import largest
+from market_ingest.partitions.replica import Replica
 from market_ingest.resume import Resumed
 from tocsin_common.bus.consume import backoff_s, pause
 from tocsin_common.bus.protocol import Bus, Stored
@@ -28,10 +30,22 @@ LAG_LOG_S = 10.0
 class Publisher:
     """Writes what the core gives, remembers the sequences, and marks the clock."""
 
-    def __init__(self, bus: Bus, ingest: Ingest, resumed: Resumed, stop: asyncio.Event, metrics: IngestMetrics) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        ingest: Ingest,
+        resumed: Resumed,
+        stop: asyncio.Event,
+        metrics: IngestMetrics,
+        *,
+        live: bool = False,
+        replica: Replica | None = None,
+    ) -> None:
         self._bus = bus
+        self._replica = replica
         self._ingest = ingest
         self._stop = stop
+        self._live = live
         self._metrics = metrics
         self._trades_seq, self._candles_seq = resumed.trades_seq, resumed.candles_seq
         self._trades_backlog, self._candles_backlog = resumed.trades_backlog, resumed.candles_backlog
@@ -39,16 +53,21 @@ class Publisher:
     async def store(self, events: Sequence[Event]) -> None:
         """Store events in order. Returns when the server has them all."""
         started_s = time.monotonic()
-        for event, stored in zip(events, await self._publish(events), strict=True):
-            if isinstance(event, TradesReceived):
-                self._trades_seq = max(self._trades_seq, stored.seq)
-                instrument = Instrument(event.exchange, event.symbol)
-                self._trades_backlog.add(instrument, max(event.ts_ms) // MINUTE_MS * MINUTE_MS, stored.seq)
-            elif isinstance(event, CandlesClosed):
-                self._candles_seq = max(self._candles_seq, stored.seq)
-                self._candles_backlog.add(Instrument(event.exchange, event.symbol), event.open_ms[-1], stored.seq)
+        stored = await self._publish(events)
+        for event, receipt in stored:
+            self.remember(event, receipt.seq)
         self._metrics.publishing.observe(time.monotonic() - started_s)
-        self._metrics.published(events)
+        self._metrics.published([event for event, _ in stored], live=self._live)
+
+    def remember(self, event: Event, seq: int) -> None:
+        """An event is on its stream: open candles may need it."""
+        if isinstance(event, TradesReceived):
+            self._trades_seq = max(self._trades_seq, seq)
+            instrument = Instrument(event.exchange, event.symbol)
+            self._trades_backlog.add(instrument, largest(event.ts_ms) // MINUTE_MS * MINUTE_MS, seq)
+        elif isinstance(event, CandlesClosed):
+            self._candles_seq = max(self._candles_seq, seq)
+            self._candles_backlog.add(Instrument(event.exchange, event.symbol), event.open_ms[-1], seq)
 
     async def mark(self) -> None:
         """Tell the consumers how far the market has come."""
@@ -66,6 +85,9 @@ class Publisher:
             ended=progress.ended,
             totals=dict(progress.totals),
         )
+        if self._replica is not None:
+            await self._replica.report(mark)
+            return
         await self._publish([mark])
         self._metrics.marks.inc()
         self._metrics.clock.set(progress.time_ms / 1000)
@@ -89,12 +111,15 @@ class Publisher:
         behind = {name: state.pending + state.ack_pending for name, state in states.items()}
         return {name: marks for name, marks in behind.items() if marks > max_lag_marks}
 
-    async def _publish(self, events: Sequence[Event]) -> list[Stored]:
-        """Publish until it is done: the ids are derived, so a second try stores nothing twice."""
+    async def _publish(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
+        """Publish until it is done: the ids are derived, so a second try stores nothing twice. Of several replicas
+        each stores what is its own."""
         attempt = 0
         while True:
             try:
-                return await self._bus.publish(events)
+                if self._replica is not None:
+                    return await self._replica.store(events)
+                return list(zip(events, await self._bus.publish(events), strict=True))
             except Unreachable as error:
                 attempt += 1
                 log.warning("cannot publish, trying again", error=str(error), events=len(events), attempt=attempt)

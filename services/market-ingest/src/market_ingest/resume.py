@@ -19,16 +19,17 @@ import msgspec
 import structlog
 
 from market_ingest.candles import MINUTE_MS, CandleBuilder, Closed
-from market_ingest.columns import CandleRows, Candles, Instrument, candles_of, join, trades_of
+from market_ingest.columns import CandleRows, Instrument, candles_of, join, trades_of
 from market_ingest.ingest import Key, Progress
 from market_ingest.marks import Backlog
+from market_ingest.newest import is_built, newest_candles
 from market_ingest.sources.chunk import Source
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import CandlesClosed, ClockAdvanced, TradesReceived
 from tocsin_common.streams import CANDLES, CLOCK, TRADES, Stream
-from tocsin_common.subjects import candles as candles_subject
 from tocsin_common.subjects import clock as clock_subject
-from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
+from tocsin_common.subjects import trades as trades_subject
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 log = structlog.get_logger()
 
@@ -92,9 +93,9 @@ async def resume(bus: Bus, source: Source, builder: CandleBuilder) -> Resumed:
     window = await _read_candles(bus, source, before, resumed)
     if ours and newest != ours:
         resumed.progress.hold_until_ms = 0  # another source has written since: its candles say nothing about ours
-    await _settle(
-        bus, candles_state.last_seq if source.live else before.candles_seq, source.instruments, window, builder
-    )
+    traded = {Instrument(batch.exchange, batch.symbol) for batch in (*resumed.recent, *resumed.unclosed)}
+    known = sorted({*source.instruments, *traded, *(instrument for instrument, _ in window)})
+    await _settle(bus, candles_state.last_seq if source.live else before.candles_seq, known, window, builder)
     for rows in sorted(window.values(), key=lambda rows: -TIMEFRAME_MS[rows.timeframe]):
         builder.of(rows.instrument).remember_candles(rows, resumed.closed)
     for batch in resumed.recent:
@@ -113,6 +114,32 @@ def _beginning(newest: ClockAdvanced | None) -> ClockAdvanced:
     return msgspec.structs.replace(
         newest, trades_from_seq=newest.trades_seq + 1, candles_from_seq=newest.candles_seq + 1
     )
+
+
+async def resume_empty(bus: Bus, source: Source) -> Resumed:
+    """Begin without any instruments, where several replicas share a market: they come when they are ours."""
+    ours = await last_mark(bus, source.source_id)
+    trades_state, candles_state = await bus.stream_state(TRADES), await bus.stream_state(CANDLES)
+    resumed = Resumed(trades_seq=trades_state.last_seq, candles_seq=candles_state.last_seq)
+    if ours:
+        resumed.progress = Progress(clock_ms=ours.time_ms, time_ms=ours.time_ms)
+    return resumed
+
+
+async def last_trades(bus: Bus, instruments: Sequence[Instrument]) -> list[TradesReceived]:
+    """The last stored trades of each."""
+    stored: list[TradesReceived] = []
+    for at in range(0, len(instruments), LOOKUPS_AT_A_TIME):
+        some = instruments[at : at + LOOKUPS_AT_A_TIME]
+        messages = await asyncio.gather(*(bus.last(TRADES, _stored_trades_subject(one)) for one in some))
+        events = [message.event() for message in messages if message is not None]
+        stored += [event for event in events if isinstance(event, TradesReceived)]
+    return stored
+
+
+def _stored_trades_subject(instrument: Instrument) -> str:
+    """The subject of an instrument's trades as the server stores it, with any partition."""
+    return trades_subject(*instrument).replace("market.trades.", "market.trades.*.", 1)
 
 
 async def _read_trades(bus: Bus, source_id: str, before: ClockAdvanced, resumed: Resumed) -> None:
@@ -134,12 +161,15 @@ async def _read_candles(bus: Bus, source: Source, before: ClockAdvanced, resumed
     """The candles that open longer candles are made of. Those after the mark are noted as stored, or, of a live
     source, are as final as the others."""
     known, progress = frozenset(source.instruments), resumed.progress
+    every = source.live  # its instruments are not known before it runs, and its streams hold no other market
     parts: dict[Key, list[CandlesClosed]] = defaultdict(list)
     for message in await _read(bus, CANDLES, before.candles_from_seq - 1, resumed.candles_seq):
         event = message.event()
-        if not isinstance(event, CandlesClosed) or Instrument(event.exchange, event.symbol) not in known:
+        if not isinstance(event, CandlesClosed) or (not is_built(event) and (source.live or event.revision)):
             continue
         instrument = Instrument(event.exchange, event.symbol)
+        if not every and instrument not in known:
+            continue
         resumed.candles_backlog.add(instrument, event.open_ms[-1], message.seq)
         after_mark = message.seq > before.candles_seq
         if source.live or not after_mark:
@@ -163,22 +193,9 @@ async def _settle(
         builder.of(instrument).settle(timeframe, rows.candles)
     if not candles_seq:
         return
-    wanted = [(item, name) for item in instruments for name in TIMEFRAMES if (item, name) not in window]
-    for at in range(0, len(wanted), LOOKUPS_AT_A_TIME):
-        keys = wanted[at : at + LOOKUPS_AT_A_TIME]
-        found = await asyncio.gather(*(_newest_candle(bus, *key, candles_seq) for key in keys))
-        for (instrument, timeframe), candles in zip(keys, found, strict=True):
-            if candles is not None:
-                builder.of(instrument).settle(timeframe, candles)
-
-
-async def _newest_candle(bus: Bus, instrument: Instrument, timeframe: str, candles_seq: int) -> Candles | None:
-    subject = candles_subject(*instrument, timeframe).replace("market.candles.", "market.candles.*.", 1)
-    message = await bus.last(CANDLES, subject)
-    if message is None or message.seq > candles_seq:
-        return None
-    event = message.event()
-    return candles_of(event) if isinstance(event, CandlesClosed) else None
+    wanted = [(item, name) for item in instruments for name in builder.timeframes if (item, name) not in window]
+    for (instrument, timeframe), candles in (await newest_candles(bus, wanted, candles_seq)).items():
+        builder.of(instrument).settle(timeframe, candles)
 
 
 async def _read(bus: Bus, stream: Stream, after: int, through: int) -> list[Received]:

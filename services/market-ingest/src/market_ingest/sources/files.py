@@ -11,40 +11,43 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import polars as pl
 
+from market_ingest.sources.table import TableWriter, TradeTable
 from tocsin_common.errors import TocsinError
 from tocsin_trading.timeframes import TIMEFRAMES
 
 Kind = Literal["trades", "candles"]
+Layout = dict[str, pl.DataType]
+"""The columns of a file and their types."""
 
-TRADE_COLUMNS: dict[str, type[pl.DataType]] = {
-    "exchange": pl.String,
-    "symbol": pl.String,
-    "ts_ms": pl.Int64,
-    "price": pl.Float64,
-    "amount": pl.Float64,
+PIECE_ROWS = 2**18
+"""Rows that are read at once: as many as most writers put into a row group at least."""
+
+TRADE_COLUMNS: Layout = {
+    "exchange": pl.String(),
+    "symbol": pl.String(),
+    "ts_ms": pl.Int64(),
+    "price": pl.Float64(),
+    "amount": pl.Float64(),
 }
-TRADE_OPTIONS: dict[str, type[pl.DataType]] = {"side": pl.String, "trade_id": pl.String}
-CANDLE_COLUMNS: dict[str, type[pl.DataType]] = {
-    "exchange": pl.String,
-    "symbol": pl.String,
-    "timeframe": pl.String,
-    "ts_ms": pl.Int64,
-    "open": pl.Float64,
-    "high": pl.Float64,
-    "low": pl.Float64,
-    "close": pl.Float64,
-    "volume": pl.Float64,
-}
-MEANINGS: dict[type[pl.DataType], str] = {
-    pl.String: "text",
-    pl.Int64: "a whole number",
-    pl.Float64: "a number",
+TRADE_OPTIONS: Layout = {"side": pl.String(), "trade_id": pl.String()}
+CANDLE_COLUMNS: Layout = {
+    "exchange": pl.String(),
+    "symbol": pl.String(),
+    "timeframe": pl.String(),
+    "ts_ms": pl.Int64(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
 }
 ALLOWED = {"side": ("buy", "sell"), "timeframe": TIMEFRAMES}
 
@@ -57,31 +60,50 @@ class UnreadableFile(TocsinError):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that was read: its rows with the columns of its layout, and the digest of its bytes."""
+    """A file that was read, and the digest of its bytes: it holds trades, or candles with CANDLE_COLUMNS."""
 
     path: Path
-    kind: Kind
     digest: str
-    rows: pl.DataFrame
+    trades: TradeTable | None
+    candles: pl.DataFrame
+
+
+class _Raw(NamedTuple):
+    """A file as it lies there: its rows come in pieces, with all the columns asked for that it has."""
+
+    columns: list[str]
+    rows: int
+    pieces: Callable[[list[str]], Iterator[pl.DataFrame]]
 
 
 def read(path: Path) -> File:
     """Read a file and check every value's type. Raises UnreadableFile."""
     digest = _digest(path)
-    is_parquet = _starts_with(path, b"PAR1")
-    raw = _parquet(path) if is_parquet else _csv(path)
+    raw = _parquet(path) if _starts_with(path, b"PAR1") else _csv(path)
     kind, columns = _layout(path, raw.columns)
-    if not raw.height:
+    if not raw.rows:
         raise UnreadableFile(f"{path}: holds no rows; there is nothing to replay.")
-    series = [_typed(path, raw.get_column(name), wanted) for name, wanted in columns.items()]
-    if kind == "trades":
+    if kind == "candles":
+        return File(path, digest, None, pl.concat(_pieces(path, raw, columns, {})))
+    writer = TableWriter(raw.rows)
+    for piece in _pieces(path, raw, columns, TRADE_OPTIONS):
+        writer.take(piece)
+    return File(path, digest, writer.table(), pl.DataFrame(schema=CANDLE_COLUMNS))
+
+
+def _pieces(path: Path, raw: _Raw, columns: Layout, options: Layout) -> Iterator[pl.DataFrame]:
+    """The rows in pieces of a bounded size, each value of its column's type."""
+    first = 0
+    for piece in raw.pieces([name for name in raw.columns if name in {*columns, *options}]):
+        series = [_typed(path, piece.get_column(name), wanted, first) for name, wanted in columns.items()]
         series += [
-            _typed(path, raw.get_column(name), wanted, optional=True)
+            _typed(path, piece.get_column(name), wanted, first, optional=True)
             if name in raw.columns
-            else pl.Series(name, [None], dtype=wanted).extend_constant(None, raw.height - 1)
-            for name, wanted in TRADE_OPTIONS.items()
+            else pl.Series(name, [None], dtype=wanted).extend_constant(None, piece.height - 1)
+            for name, wanted in options.items()
         ]
-    return File(path, kind, digest, pl.DataFrame(series))
+        yield pl.DataFrame(series)
+        first += piece.height
 
 
 def _digest(path: Path) -> str:
@@ -102,16 +124,31 @@ def _starts_with(path: Path, magic: bytes) -> bool:
     return head == magic
 
 
-def _parquet(path: Path) -> pl.DataFrame:
+def _parquet(path: Path) -> _Raw:
+    def pieces(columns: list[str]) -> Iterator[pl.DataFrame]:
+        for first in range(0, rows, PIECE_ROWS):
+            with _damage_named(path):
+                piece = scan.select(columns).slice(first, PIECE_ROWS).collect()
+            yield piece
+
+    with _damage_named(path):
+        scan = pl.scan_parquet(path, glob=False)
+        rows = scan.select(pl.len()).collect().item()
+        return _Raw(scan.collect_schema().names(), rows, pieces)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        return pl.read_parquet(path, glob=False)
+        yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise UnreadableFile(f"{path}: is a damaged or cut-off parquet file ({_first_line(error)}).") from error
 
 
-def _csv(path: Path) -> pl.DataFrame:
+def _csv(path: Path) -> _Raw:
     try:
-        return pl.read_csv(path, infer_schema=False, glob=False)
+        rows = pl.read_csv(path, infer_schema=False, glob=False)
+        return _Raw(rows.columns, rows.height, lambda columns: rows.select(columns).iter_slices(PIECE_ROWS))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, OSError) as error:
         where = _ragged_row(path) or f"is not a readable CSV file ({_first_line(error)})"
         raise UnreadableFile(f"{path}: {where}.") from error
@@ -132,7 +169,7 @@ def _ragged_row(path: Path) -> str | None:
     return None
 
 
-def _layout(path: Path, columns: list[str]) -> tuple[Kind, dict[str, type[pl.DataType]]]:
+def _layout(path: Path, columns: list[str]) -> tuple[Kind, Layout]:
     kind: Kind = "candles" if {"open", "high", "low", "close"} & set(columns) else "trades"
     wanted = CANDLE_COLUMNS if kind == "candles" else TRADE_COLUMNS
     missing = [name for name in wanted if name not in columns]
@@ -144,31 +181,41 @@ def _layout(path: Path, columns: list[str]) -> tuple[Kind, dict[str, type[pl.Dat
     return kind, wanted
 
 
-def _typed(path: Path, raw: pl.Series, wanted: type[pl.DataType], *, optional: bool = False) -> pl.Series:
-    """Convert a column; the first value that cannot be converted, or is not there, is the error."""
+def _typed(path: Path, raw: pl.Series, wanted: pl.DataType, first: int, *, optional: bool = False) -> pl.Series:
+    """Convert a column from row `first` on; the first value that cannot be converted, or is not there, is the error."""
     if not _convertible(raw.dtype, wanted):
         raise UnreadableFile(
-            f"{path}: row 1, column {raw.name!r}: {raw.dtype} was found, {MEANINGS[wanted]} was expected."
+            f"{path}: row 1, column {raw.name!r}: {raw.dtype} was found, {_meaning(raw.name, wanted)} was expected."
         )
-    series = raw.cast(wanted, strict=False)
+    series = raw if raw.dtype == wanted else raw.cast(wanted, strict=False)
+    nulls = series.null_count()
+    known = sum((series == name).sum() for name in ALLOWED[raw.name]) + nulls if raw.name in ALLOWED else len(series)
+    if known == len(series) and nulls == (raw.null_count() if optional else 0):
+        return series
     bad = series.is_null() & (raw.is_not_null() | (not optional))
     if raw.name in ALLOWED:
         bad |= ~series.is_in(ALLOWED[raw.name]) & series.is_not_null()
-    row = bad.arg_max() if bad.any() else None
-    if row is not None:
-        expected = f"one of {', '.join(ALLOWED[raw.name])}" if raw.name in ALLOWED else MEANINGS[wanted]
-        value = raw[row]
-        found = "nothing" if value is None else f"{str(value)[:80]!r}"
-        raise UnreadableFile(f"{path}: row {row + 1}, column {raw.name!r}: {found} was found, {expected} was expected.")
-    return series
+    row = bad.arg_max() or 0
+    found = "nothing" if raw[row] is None else f"{str(raw[row])[:80]!r}"
+    where = f"row {first + row + 1}, column {raw.name!r}"
+    raise UnreadableFile(f"{path}: {where}: {found} was found, {_meaning(raw.name, wanted)} was expected.")
 
 
-def _convertible(found: pl.DataType, wanted: type[pl.DataType]) -> bool:
+def _convertible(found: pl.DataType, wanted: pl.DataType) -> bool:
     if wanted == pl.String:
         return found in (pl.String, pl.Categorical, pl.Enum) or found.is_integer() or found == pl.Null
     if wanted == pl.Int64:
         return found.is_integer() or found == pl.String
     return found.is_numeric() or found == pl.String
+
+
+def _meaning(name: str, wanted: pl.DataType) -> str:
+    """What is expected of a value, in words."""
+    if name in ALLOWED:
+        return f"one of {', '.join(ALLOWED[name])}"
+    if wanted == pl.String:
+        return "text"
+    return "a whole number" if wanted == pl.Int64 else "a number"
 
 
 def _first_line(error: BaseException) -> str:

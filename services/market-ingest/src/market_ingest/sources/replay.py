@@ -19,7 +19,7 @@ from tocsin_common.events import TradesReceived
 
 __all__ = ["FilesSummary", "ReplaySource", "UnreadableFile", "check_files"]
 
-CHUNK_ROWS = 20_000
+CHUNK_ROWS = 40_000
 """Most rows between two marks of the clock."""
 
 SKIP_SILENCE_MS = 15 * 60_000

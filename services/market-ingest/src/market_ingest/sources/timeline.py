@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from market_ingest.columns import CandleRows, Candles, Instrument, Ints, TradeRows, Trades, uncounted
-from market_ingest.sources.files import CANDLE_COLUMNS, TRADE_COLUMNS, TRADE_OPTIONS, File, UnreadableFile, read
+from market_ingest.sources.files import CANDLE_COLUMNS, File, UnreadableFile, read
+from market_ingest.sources.ids import in_order, rising
+from market_ingest.sources.order import Flags, Keys, Order, Span
+from market_ingest.sources.table import TradeTable, join_tables, name_runs
 from market_ingest.validate import (
     ACCEPTED,
     BAD_SYMBOL,
@@ -38,25 +39,8 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 ORDER_VERSION = "1"
 """Part of the fingerprint: a change of the order below must not continue positions of before."""
 
-_SIDES = {"buy": ord("b"), "sell": ord("s")}
 _LONGEST_FIRST = tuple(sorted(TIMEFRAME_MS, key=lambda timeframe: -TIMEFRAME_MS[timeframe]))
-
-
-@dataclass(frozen=True, slots=True)
-class _TradeTable:
-    trades: Trades
-    trade_id: pl.Series
-    instrument: NDArray[np.int32]
-    code: Codes
-    at_ms: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class _CandleTable:
-    candles: Candles
-    key: NDArray[np.int32]
-    code: Codes
-    at_ms: Ints
+_RANKS = {timeframe: rank for rank, timeframe in enumerate(_LONGEST_FIRST)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +61,18 @@ class Timeline:
         files = sorted(files, key=lambda file: file.digest)
         _refuse_copies(files)
         self.fingerprint = _fingerprint(files)
-        trades, candles = _stack(files, "trades"), _stack(files, "candles")
-        names = pl.concat([trades.select("exchange", "symbol"), candles.select("exchange", "symbol")])
-        pairs = names.unique().sort("exchange", "symbol")
+        trades = join_tables([file.trades for file in files if file.trades is not None])
+        candles = pl.concat([pl.DataFrame(schema=CANDLE_COLUMNS), *(file.candles for file in files)])
+        candle_names, candle_runs = name_runs(candles)
+        pairs = pl.concat([trades.names, candle_names]).unique().sort("exchange", "symbol")
         self._all = [Instrument(*row) for row in pairs.iter_rows()]
         problems = [check_instrument(instrument) for instrument in self._all]
         self.instruments = [item for item, problem in zip(self._all, problems, strict=True) if problem is None]
-        pairs = pairs.with_columns(
-            instrument=pl.int_range(pairs.height, dtype=pl.Int32), named=pl.Series([p is None for p in problems])
-        )
-        self._trades = _trade_table(trades.join(pairs, on=["exchange", "symbol"], maintain_order="left"), now_ms)
-        self._candles = _candle_table(candles.join(pairs, on=["exchange", "symbol"], maintain_order="left"), now_ms)
-        self.at_ms, self._trades_before = self._merge()
+        named = np.array([problem is None for problem in problems], np.bool_)
+        traded, closed = (_codes(trades.names, pairs, trades.runs), _codes(candle_names, pairs, candle_runs))
+        self._trades, self._trade_order = _trade_table(trades, traded, named, now_ms)
+        self._candles, self._candle_order = _candle_table(candles, closed, named, now_ms)
+        self.at_ms, self._before = self._merge()
 
     def __len__(self) -> int:
         return len(self.at_ms)
@@ -96,47 +80,43 @@ class Timeline:
     @property
     def rows(self) -> tuple[int, int]:
         """How many trades and how many candles there are."""
-        return len(self._trades.code), len(self._candles.code)
+        return len(self._trade_order.code), len(self._candle_order.code)
 
     def between(self, first: int, end: int) -> Stretch:
         """The rows `first <= i < end`."""
-        trades = slice(int(self._trades_before[first]), int(self._trades_before[end]))
+        trades = slice(self._trades_before(first), self._trades_before(end))
         candles = slice(first - trades.start, end - trades.stop)
-        trades_rejected = _rejected(self._trades.code[trades])
+        trades_rejected = self._trade_order.rejected(trades)
         duplicates = trades_rejected.pop(REASONS[DUPLICATE], 0)
         return Stretch(
-            self._trade_rows(trades),
-            self._candle_rows(candles),
+            [TradeRows(self._all[key], self._trades.rows(*where)) for key, where in self._trades_at(trades)],
+            [self._candle_rows(key, slice(*where)) for key, where in self._candles_at(candles)],
             trades_rejected,
-            _rejected(self._candles.code[candles]),
+            self._candle_order.rejected(candles),
             duplicates,
         )
 
-    def _merge(self) -> tuple[Ints, Ints]:
-        """When each row happens, and how many of the rows before each position are trades."""
-        at_ms = np.concatenate((self._candles.at_ms, self._trades.at_ms))
+    def _trades_at(self, part: slice) -> list[tuple[int, Span]]:
+        return self._trade_order.between(len(self._all), part)
+
+    def _candles_at(self, part: slice) -> list[tuple[int, Span]]:
+        return self._candle_order.between(len(self._all) * len(_LONGEST_FIRST), part)
+
+    def _candle_rows(self, key: int, where: slice) -> CandleRows:
+        instrument, timeframe = divmod(key, len(_LONGEST_FIRST))
+        return CandleRows(self._all[instrument], _LONGEST_FIRST[timeframe], "exchange", self._candles.rows(where))
+
+    def _trades_before(self, at: int) -> int:
+        """How many of the rows before this position are trades."""
+        return at if self._before is None else int(self._before[at])
+
+    def _merge(self) -> tuple[Ints, Ints | None]:
+        """When each row happens, and how many of the rows before each position are trades; None: all of them."""
+        if not len(self._candle_order.at_ms):
+            return self._trade_order.at_ms, None
+        at_ms = np.concatenate((self._candle_order.at_ms, self._trade_order.at_ms))
         order = np.argsort(at_ms, kind="stable")
-        return at_ms[order], np.concatenate(([0], np.cumsum(order >= len(self._candles.at_ms))))
-
-    def _trade_rows(self, part: slice) -> list[TradeRows]:
-        table, trades = self._trades, self._trades.trades
-        chosen, groups = _groups(table.instrument[part], table.code[part])
-        where = chosen + part.start
-        columns = (trades.ts_ms[where], trades.price[where], trades.amount[where], trades.side[where])
-        ids: list[str | None] = table.trade_id.gather(where).to_list() if len(where) else []
-        whole = Trades(*columns, ids)
-        return [TradeRows(self._all[code], whole.rows(first, end)) for code, first, end in groups]
-
-    def _candle_rows(self, part: slice) -> list[CandleRows]:
-        table = self._candles
-        chosen, groups = _groups(table.key[part], table.code[part])
-        whole = table.candles.rows(chosen + part.start)
-        found = []
-        for key, first, end in groups:
-            instrument, timeframe = divmod(key, len(_LONGEST_FIRST))
-            candles = whole.rows(slice(first, end))
-            found.append(CandleRows(self._all[instrument], _LONGEST_FIRST[timeframe], "exchange", candles))
-        return found
+        return at_ms[order], np.concatenate(([0], np.cumsum(order >= len(self._candle_order.at_ms))))
 
 
 def load(paths: Sequence[Path], now_ms: int) -> Timeline:
@@ -157,61 +137,53 @@ def _fingerprint(files: Sequence[File]) -> str:
     return digest.hexdigest()
 
 
-def _stack(files: Sequence[File], kind: str) -> pl.DataFrame:
-    schema = {**TRADE_COLUMNS, **TRADE_OPTIONS} if kind == "trades" else CANDLE_COLUMNS
-    return pl.concat([pl.DataFrame(schema=schema), *(file.rows for file in files if file.kind == kind)])
+def _codes(names: pl.DataFrame, pairs: pl.DataFrame, runs: Ints) -> Keys:
+    """For every row of some runs, the place of its names among all pairs of names."""
+    numbered = pairs.with_columns(code=pl.int_range(pairs.height, dtype=pl.Int32))
+    codes = names.join(numbered, on=["exchange", "symbol"], maintain_order="left")["code"].to_numpy()
+    return np.repeat(codes, runs)
 
 
-def _trade_table(frame: pl.DataFrame, now_ms: int) -> _TradeTable:
-    ts_ms, price, amount = (frame[name].to_numpy() for name in ("ts_ms", "price", "amount"))
-    code = check_trades(ts_ms, price, amount, now_ms)
-    code[~frame["named"].to_numpy()] = BAD_SYMBOL
-    code[(code == ACCEPTED) & _repeats(frame)] = DUPLICATE
-    side = frame["side"].replace_strict(_SIDES, default=ord("-"), return_dtype=pl.UInt8).to_numpy()
-    at_ms = _happening_ms(ts_ms, code)
-    order = np.argsort(at_ms, kind="stable")
-    trades = Trades(ts_ms[order], price[order], amount[order], side[order], [])
-    instrument = frame["instrument"].to_numpy()[order]
-    return _TradeTable(trades, frame["trade_id"].gather(order), instrument, code[order], at_ms[order])
+def _trade_table(table: TradeTable, instrument: Keys, named: Flags, now_ms: int) -> tuple[Trades, Order]:
+    code = check_trades(table.ts_ms, table.price, table.amount, now_ms)
+    if not named.all():
+        code[~named[instrument]] = BAD_SYMBOL
+    if not isinstance(table.ids, np.ndarray) or not rising(instrument, table.ids):
+        code[(code == ACCEPTED) & _repeats(instrument, table)] = DUPLICATE
+    at_ms = _happening_ms(table.ts_ms, code)
+    order = Order.of(np.argsort(at_ms, kind="stable"), instrument, code, at_ms)
+    rows = order.rows
+    if len(rows) == len(table) and bool((rows[1:] > rows[:-1]).all()):
+        return Trades(table.ts_ms, table.price, table.amount, table.side, in_order(table.ids, None)), order
+    columns = (table.ts_ms[rows], table.price[rows], table.amount[rows], table.side[rows])
+    return Trades(*columns, in_order(table.ids, rows)), order
 
 
-def _candle_table(frame: pl.DataFrame, now_ms: int) -> _CandleTable:
-    rank = frame["timeframe"].replace_strict(dict(zip(_LONGEST_FIRST, range(6), strict=True)), return_dtype=pl.Int32)
+def _candle_table(frame: pl.DataFrame, instrument: Keys, named: Flags, now_ms: int) -> tuple[Candles, Order]:
+    rank = frame["timeframe"].replace_strict(_RANKS, return_dtype=pl.Int32).to_numpy()
     lengths = frame["timeframe"].replace_strict(TIMEFRAME_MS, return_dtype=pl.Int64).to_numpy()
     names = ("ts_ms", "open", "high", "low", "close", "volume")
     open_ms, first, high, low, close, volume = (frame[name].to_numpy() for name in names)
     candles = Candles(open_ms, first, high, low, close, volume, uncounted(len(open_ms)))
     code = check_candles(candles, lengths, now_ms)
-    code[~frame["named"].to_numpy()] = BAD_SYMBOL
+    code[~named[instrument]] = BAD_SYMBOL
     at_ms = _happening_ms(open_ms + lengths, code)
-    order = np.lexsort((rank.to_numpy(), at_ms))
-    key = frame["instrument"].to_numpy() * np.int32(len(_LONGEST_FIRST)) + rank.to_numpy()
-    return _CandleTable(candles.rows(order), key[order], code[order], at_ms[order])
+    key = instrument * np.int32(len(_LONGEST_FIRST)) + rank
+    order = Order.of(np.lexsort((rank, at_ms)), key, code, at_ms)
+    return candles.rows(order.rows), order
 
 
 def _happening_ms(at_ms: Ints, code: Codes) -> Ints:
     """When each row happens; impossible times must not move the clock and go to the beginning."""
     possible = code != BAD_TIME
+    if possible.all():
+        return at_ms
     beginning_ms = int(at_ms[possible].min()) if possible.any() else BITCOIN_GENESIS_MS
     return np.where(possible, at_ms, beginning_ms)
 
 
-def _repeats(frame: pl.DataFrame) -> NDArray[np.bool_]:
+def _repeats(instrument: Keys, table: TradeTable) -> Flags:
     """Trades that are in the files twice: the same id at the same time. Without ids nothing can be told."""
+    columns = pl.DataFrame({"instrument": instrument, "ts_ms": table.ts_ms, "trade_id": table.ids})
     first = pl.struct("instrument", "ts_ms", "trade_id").is_first_distinct()
-    return frame.select(~first & pl.col("trade_id").is_not_null()).to_series().to_numpy()
-
-
-def _groups(keys: NDArray[np.int32], code: Codes) -> tuple[Ints, list[tuple[int, int, int]]]:
-    """Accepted rows sorted by key, order kept within one: their indices, and (key, first, end) of each run."""
-    accepted = np.flatnonzero(code == ACCEPTED)
-    order = accepted[np.argsort(keys[accepted], kind="stable")]
-    found = keys[order]
-    starts = np.flatnonzero(np.diff(found, prepend=-1))
-    ends = np.append(starts[1:], len(found))
-    return order, list(zip(found[starts].tolist(), starts.tolist(), ends.tolist(), strict=False))
-
-
-def _rejected(code: Codes) -> dict[str, int]:
-    counts = Counter(dict(enumerate(np.bincount(code, minlength=len(REASONS)).tolist())))
-    return {REASONS[reason]: rows for reason, rows in counts.items() if rows and reason != ACCEPTED}
+    return columns.select(~first & pl.col("trade_id").is_not_null()).to_series().to_numpy()
