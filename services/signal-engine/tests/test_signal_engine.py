@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from signal_engine.engine import Engine
-from signal_engine.evaluation import order
+from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
+from signal_engine.rehearsal import rehearse
 from signal_engine.strategies import STRATEGIES, AnyStrategy, Judgement, Row, build
 from signal_engine.strategies.ema_cross import EmaCross, EmaCrossParams
 from tocsin_common.events import CandlesClosed, Side, SignalRaised, encode
@@ -183,3 +184,15 @@ def test_a_message_that_is_out_of_order_within_itself_is_left_out(minutes: pl.Da
     engine = Engine(all_strategies(), ["1m"])
     engine.add([candles_event(minutes.head(500).reverse())])
     assert engine.tally == {"disordered": 500}
+
+
+def test_the_rehearsal_asks_every_strategy_and_finds_nothing_wrong_with_them() -> None:
+    evaluation = Evaluation(all_strategies())
+    assert {signal.side for signal in rehearse(evaluation)} == {"long", "short"}
+    assert (evaluation.quarantined, evaluation.dropped) == ([], {})
+
+
+def test_the_rehearsal_finds_a_strategy_that_breaks_before_the_market_does() -> None:
+    evaluation = Evaluation([Broken(EmaCrossParams()), *all_strategies()])
+    rehearse(evaluation)
+    assert evaluation.quarantined == [Broken.name]

@@ -18,7 +18,8 @@ from signal_engine.snapshots import PART_SERIES, Snapshots
 from signal_engine.strategies import STRATEGIES, build
 from signal_engine.windows import Candles, Series
 from tocsin_common.bus.consume import Incoming
-from tocsin_common.bus.memory import MemoryBus, MemoryKeyValue
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.bus.memory_bucket import MemoryKeyValue
 from tocsin_common.bus.protocol import Received
 from tocsin_common.errors import Unreachable
 from tocsin_common.events import CandlesClosed, ClockAdvanced, encode

@@ -102,6 +102,7 @@ class Rounds:
             self._engine.add(self._decoded(await self._reader.through(position)), warm_up=True)
         self._outbox.clear()  # dead letters of that stretch were written when it was read first
         self._metrics.collect(self._engine)
+        await self._look_what_is_stored()
         self._resumed = self._between_rounds = True
         log.info("resumed", candles_seq=through, signals_seq=self._signals_seq, seconds=time.monotonic() - started)
 
@@ -130,7 +131,7 @@ class Rounds:
         """Whatever fails on the way, the same call again goes on: what was read and found is kept until it is out.
 
         Signals are stored mark by mark: so their order on the stream does not depend on batches either, and those
-        of the marks handled so far always are the first ones, which is what `_stored_after` relies on.
+        of the marks handled so far always are the first ones, which is what `_look_what_is_stored` relies on.
         """
         self._between_rounds = False
         for mark in marks:
@@ -164,7 +165,7 @@ class Rounds:
     async def _publish(self, *, live: bool) -> None:
         """Publish the outbox except what is stored already; afterwards `_signals_seq` covers all of it."""
         if self._unsure:
-            self._stored = await self._stored_after(self._signals_seq)
+            await self._look_what_is_stored()
         events = [event for event in self._outbox if event.event_id not in self._stored]
         seqs = [self._stored.pop(event.event_id, 0) for event in self._outbox]
         self._unsure = True  # until the receipts are here, nobody knows what is stored
@@ -176,14 +177,15 @@ class Rounds:
         fresh = [event for event, receipt in zip(events, receipts, strict=True) if not receipt.duplicate]
         self._metrics.published(fresh, now_ms=self._now_ms() if live else None)
 
-    async def _stored_after(self, seq: int) -> dict[str, int]:
-        """Ids and sequences of the signals stored after a sequence."""
-        reader = self._bus.reader(SIGNALS, after=seq)
+    async def _look_what_is_stored(self) -> None:
+        """Ids and sequences of the signals stored after those that `_signals_seq` covers."""
+        reader = self._bus.reader(SIGNALS, after=self._signals_seq)
         try:
             messages = await reader.through((await self._bus.stream_state(SIGNALS)).last_seq)
         finally:
             await reader.close()
-        return {message.message_id: message.seq for message in messages}
+        self._stored = {message.message_id: message.seq for message in messages}
+        self._unsure = False
 
     def _decoded(self, messages: Iterable[Received]) -> Iterator[CandlesClosed]:
         """The candles of the engine's timeframes; what is not valid goes to the outbox as a dead letter."""
