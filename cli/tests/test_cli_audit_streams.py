@@ -180,6 +180,16 @@ async def test_flat_minutes_do_not_shape_a_longer_candle(honest: list[Event], fa
     assert not list(market.long_candles_are_made_of_short_ones(await facts_of(events)))
 
 
+async def test_corrections_are_not_held_against_candles_made_before(honest: list[Event], facts_of: Read) -> None:
+    minutes = next(event for event in honest if isinstance(event, CandlesClosed))
+    second = {name: getattr(minutes, name)[1:2] for name in COLUMNS}
+    corrected = {**second, "high": [900.0], "trades": None, "origin": "exchange", "revision": 1}
+    events = [*honest, msgspec.structs.replace(minutes, **corrected)]
+    assert not list(market.long_candles_are_made_of_short_ones(await facts_of(events)))
+    assert not list(market.every_candle_is_stored_once(await facts_of(events)))
+    assert not list(market.trades_add_up(await facts_of(events)))
+
+
 async def test_an_id_stored_twice_is_found(honest: list[Event], facts_of: Read) -> None:
     facts = await facts_of(honest)
     facts.streams["SIGNALS"].repeated_ids.append("SIGNALS 2: x")

@@ -77,3 +77,12 @@ def test_a_held_data_directory_is_refused_with_its_holder(data_dir: Path) -> Non
         result = tocsin(data_dir, "audit")
     assert result.exit_code == 2
     assert "held by `tocsin up`" in " ".join(result.output.split())
+
+
+def test_the_configured_documents_are_seeded_and_a_second_time_left_alone(data_dir: Path) -> None:
+    first = tocsin(data_dir, "seed")
+    assert first.exit_code == 0, first.output
+    assert "written portfolios/demo" in first.output
+    again = tocsin(data_dir, "seed").output
+    assert "written" not in again
+    assert "were right already" in again

@@ -11,10 +11,12 @@ from tocsin.__main__ import app
 COMMANDS = [
     "up",
     "replay",
+    "download",
     "audit",
     "rebuild",
     "doctor",
     "migrate",
+    "seed",
     "streams apply",
     "streams show",
     "keys create",
@@ -29,7 +31,7 @@ def test_help_teaches(command: str) -> None:
     assert result.exit_code == 0, result.output
     assert "Example" in result.output
     assert "What happens next" in result.output
-    assert "--data-dir" in result.output
+    assert ("--out" if command == "download" else "--data-dir") in result.output
 
 
 @pytest.mark.parametrize("group", ["", "streams", "keys"])

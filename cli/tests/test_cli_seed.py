@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,16 +54,15 @@ def test_yaml_numbers_become_exact_decimals() -> None:
     assert str(decode(seed.value, Portfolio).fee_rate) == "0.1"
 
 
-async def test_a_document_is_written_once(memory_bus: MemoryBus, tmp_path: Path) -> None:
-    seeds, memory = check(section()), tmp_path / "seeded.json"
-    assert set((await apply(memory_bus, seeds, memory)).values()) == {"written"}
-    assert set((await apply(memory_bus, seeds, memory)).values()) == {"unchanged"}
+async def test_a_document_is_written_once(memory_bus: MemoryBus) -> None:
+    seeds = check(section())
+    assert set((await apply(memory_bus, seeds)).values()) == {"written"}
+    assert set((await apply(memory_bus, seeds)).values()) == {"unchanged"}
 
 
-async def test_a_changed_configuration_changes_the_document(memory_bus: MemoryBus, tmp_path: Path) -> None:
-    memory = tmp_path / "seeded.json"
-    await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 1}])), memory)
-    results = await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 2}])), memory)
+async def test_a_changed_configuration_changes_the_document(memory_bus: MemoryBus) -> None:
+    await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 1}])))
+    results = await apply(memory_bus, check(section(portfolios=[{"portfolio_id": "p", "cash": 2}])))
     assert results["portfolios/p"] == "written"
     entry = await memory_bus.bucket(PORTFOLIOS).get("p")
     assert entry is not None
@@ -72,12 +70,28 @@ async def test_a_changed_configuration_changes_the_document(memory_bus: MemoryBu
     assert decode(entry.value, Portfolio).cash == 2
 
 
-async def test_what_a_person_changed_is_kept(memory_bus: MemoryBus, tmp_path: Path) -> None:
-    memory = tmp_path / "seeded.json"
-    await apply(memory_bus, check(section()), memory)
+async def test_what_a_person_changed_is_kept(memory_bus: MemoryBus) -> None:
+    await apply(memory_bus, check(section()))
     await memory_bus.bucket(ALERT_RULES).put("all", b'{"theirs": true}')
     changed = check(section(alert_rules=[{**RULE, "min_confidence": 50}]))
-    assert (await apply(memory_bus, changed, memory))["alert_rules/all"] == "kept"
+    assert (await apply(memory_bus, changed))["alert_rules/all"] == "kept"
     entry = await memory_bus.bucket(ALERT_RULES).get("all")
     assert entry is not None
     assert entry.value == b'{"theirs": true}'
+
+
+async def test_a_kill_between_a_document_and_its_note_leaves_a_document_that_is_still_ours(
+    memory_bus: MemoryBus,
+) -> None:
+    (seed,) = check(SeedSection(portfolios=[{"portfolio_id": "p", "cash": 1}]))
+    await memory_bus.bucket(PORTFOLIOS).put("p", seed.value)
+    assert await apply(memory_bus, [seed]) == {"portfolios/p": "unchanged"}
+    changed = check(SeedSection(portfolios=[{"portfolio_id": "p", "cash": 2}]))
+    assert await apply(memory_bus, changed) == {"portfolios/p": "written"}
+
+
+async def test_a_document_that_a_person_deleted_stays_deleted(memory_bus: MemoryBus) -> None:
+    seeds = check(section())
+    await apply(memory_bus, seeds)
+    await memory_bus.bucket(ALERT_RULES).delete("all")
+    assert (await apply(memory_bus, seeds))["alert_rules/all"] == "kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tocsin.commands import audit, doctor, keys, migrate, rebuild, replay, streams, up
+from tocsin.commands import audit, doctor, download, keys, migrate, rebuild, replay, seed, streams, up
 from tocsin_common import logs
 
 app = typer.Typer(
@@ -16,10 +16,12 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(replay.replay)
+app.command()(download.download)
 app.command()(audit.audit)
 app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
+app.command()(seed.seed)
 app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")
 

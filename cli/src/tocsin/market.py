@@ -51,7 +51,7 @@ def overrides(
         raise UsageError("--exchange goes with --source live.")
     if kind is SourceKind.LIVE:
         return {SECTION: json.dumps(_live(exchange, symbols, speed, seed))}
-    given: dict[str, Any] = {"speed": speed, "seed": seed, "symbols": _listed(symbols) if symbols else None}
+    given: dict[str, Any] = {"speed": speed, "seed": seed, "symbols": listed(symbols) if symbols else None}
     given = {name: value for name, value in given.items() if value is not None}
     if files:
         given["files"] = [str(path.resolve()) for path in files]
@@ -106,8 +106,9 @@ def _live(exchange: str | None, symbols: str | None, speed: float | None, seed: 
         )
     if speed is not None or seed is not None:
         raise UsageError("--speed and --seed do not apply to --source live: it runs at the market's own pace.")
-    return {"kind": "live", "exchanges": {name: {"symbols": _listed(symbols)} for name in _listed(exchange)}}
+    return {"kind": "live", "exchanges": {name: {"symbols": listed(symbols)} for name in listed(exchange)}}
 
 
-def _listed(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The names in a list separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,24 +1,22 @@
-"""The `seed` section of the configuration: documents that `tocsin up` puts into the key-value buckets.
+"""The `seed` section of the configuration: documents that `tocsin up` and `tocsin seed` put into the key-value buckets.
 
 A seeded document is written when it is missing, and again when the configuration changes it. One that a person
-changed since in the running system is theirs: it is kept, and the command says so.
+changed or deleted since in the running system is theirs: it stays so, and the command says it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from tocsin_common.bus.protocol import Bus, KeyValue
+from tocsin_common.bus.protocol import Bus
 from tocsin_common.config import Section
 from tocsin_common.documents import AlertRule, Document, Portfolio, PriceRule, SignalRule, Subscriber, decode, encode
 from tocsin_common.errors import ConfigError, Malformed
-from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SUBSCRIBERS, Bucket
+from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SEEDED, SUBSCRIBERS, Bucket
 from tocsin_common.subjects import encode_token
 
 MAX_DOCUMENTS = 10_000
@@ -47,6 +45,11 @@ class Seed:
         return f"{self.bucket.name}/{self.document_id}"
 
     @property
+    def key(self) -> str:
+        """Its key in `bucket`."""
+        return encode_token(self.document_id)
+
+    @property
     def value(self) -> bytes:
         return encode(self.document)
 
@@ -70,27 +73,30 @@ def check(section: SeedSection) -> list[Seed]:
     return seeds
 
 
-async def apply(bus: Bus, seeds: Sequence[Seed], memory: Path) -> dict[str, SeedResult]:
-    """Write the documents; `memory` is the file that remembers what was seeded before. Result by `bucket/id`."""
-    seeded = await asyncio.to_thread(_recall, memory)
-    results = {seed.name: await _apply_one(bus.bucket(seed.bucket), seed, seeded) for seed in seeds}
-    seeded |= {seed.name: _digest(seed.value) for seed in seeds if results[seed.name] != "kept"}
-    await asyncio.to_thread(memory.write_text, json.dumps(seeded, indent=1, sort_keys=True))
-    return results
+async def apply(bus: Bus, seeds: Sequence[Seed]) -> dict[str, SeedResult]:
+    """Write the documents. Result by `bucket/id`. May be repeated, and killed anywhere."""
+    return {seed.name: await _apply_one(bus, seed) for seed in seeds}
 
 
-async def _apply_one(bucket: KeyValue, seed: Seed, seeded: Mapping[str, str]) -> SeedResult:
-    key = encode_token(seed.document_id)
-    entry = await bucket.get(key)
+async def _apply_one(bus: Bus, seed: Seed) -> SeedResult:
+    bucket, memory = bus.bucket(seed.bucket), bus.bucket(SEEDED)
+    memory_key = f"{seed.bucket.name}.{seed.key}"
+    entry, seeded = await bucket.get(seed.key), await memory.get(memory_key)
+    ours = seeded.value if seeded else None
+    result: SeedResult = "written"
+    if entry is None and ours is not None:
+        return "kept"
     if entry is None:
-        await bucket.create(key, seed.value)
-        return "written"
-    if entry.value == seed.value:
-        return "unchanged"
-    if entry.value is not None and seeded.get(seed.name) == _digest(entry.value):
-        await bucket.update(key, seed.value, entry.revision)
-        return "written"
-    return "kept"
+        await bucket.create(seed.key, seed.value)
+    elif entry.value == seed.value:
+        result = "unchanged"
+    elif entry.value is not None and ours == _digest(entry.value):
+        await bucket.update(seed.key, seed.value, entry.revision)
+    else:
+        return "kept"
+    if ours != _digest(seed.value):
+        await memory.put(memory_key, _digest(seed.value))
+    return result
 
 
 def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: list[str]) -> list[Any]:
@@ -121,12 +127,5 @@ def _unknown_subscribers(rules: Sequence[SignalRule | PriceRule], subscribers: S
     ]
 
 
-def _digest(value: bytes) -> str:
-    return hashlib.sha256(value).hexdigest()
-
-
-def _recall(memory: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(memory.read_text()))
-    except (OSError, ValueError):
-        return {}
+def _digest(value: bytes) -> bytes:
+    return hashlib.sha256(value).hexdigest().encode()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tocsin.audit.trades import Instrument
 from tocsin_common.events import CandlesClosed, Origin
-from tocsin_trading.timeframes import TIMEFRAMES
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Key = tuple[str, str, str]
 """Exchange, symbol, timeframe."""
@@ -46,6 +46,10 @@ class Candles:
             self.origin[mask],
         )
 
+    def first(self) -> Candles:
+        """The candles as first published."""
+        return self.where(self.revision == 0)
+
     def newest(self) -> Candles:
         """Only the highest revision of each candle."""
         last = np.append(self.open_ms[1:] != self.open_ms[:-1], True) if len(self.open_ms) else np.empty(0, np.bool_)
@@ -78,7 +82,7 @@ class CandleColumns:
 
     def count_by_timeframe(self) -> dict[str, int]:
         """Stored candles by timeframe, shortest first."""
-        found = dict.fromkeys(TIMEFRAMES, 0)
+        found = dict.fromkeys(TIMEFRAME_MS, 0)
         for (_, _, timeframe), candles in self.by_key.items():
             found[timeframe] += len(candles.open_ms)
         return {timeframe: count for timeframe, count in found.items() if count}

@@ -68,12 +68,16 @@ def every_candle_is_possible(facts: Facts) -> Iterator[str]:
 
 
 def long_candles_are_made_of_short_ones(facts: Facts) -> Iterator[str]:
-    """Every longer candle equals the aggregate of the instrument's candles of the next shorter stored timeframe."""
+    """Every longer candle equals the aggregate of the instrument's candles of the next shorter stored timeframe.
+
+    Seconds are no part of that: they are made from the trades themselves. Nor are corrections: each is what its
+    exchange says.
+    """
     for instrument in {(exchange, symbol) for exchange, symbol, _ in facts.candles.by_key}:
         stored = [timeframe for timeframe in TIMEFRAMES if (*instrument, timeframe) in facts.candles.by_key]
         for short, long in pairwise(stored):
-            parts = facts.candles.by_key[*instrument, short].newest()
-            whole = facts.candles.by_key[*instrument, long].newest()
+            parts = facts.candles.by_key[*instrument, short].first()
+            whole = facts.candles.by_key[*instrument, long].first()
             for open_ms, name, given, made in _differences(parts, whole, TIMEFRAME_MS[long]):
                 exchange, symbol = instrument
                 yield f"{exchange} {symbol} {long} {open_ms}: {name} is {given}, its {short} candles make {made}"

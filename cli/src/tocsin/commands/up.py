@@ -86,7 +86,7 @@ async def _up(where: Target) -> None:
         await market.refuse_another_market(system.bus, source.kind, files)
         await system.supervisor.start()
         if kept := [name for name, result in system.seeds.items() if result == "kept"]:
-            say(f"changed since they were seeded, and kept: {', '.join(kept)}")
+            say(f"changed or deleted since they were seeded, and left so: {', '.join(kept)}")
         about = About(
             source=market.in_words(source),
             api_url=system.api_url,
