@@ -19,6 +19,7 @@ import yaml
 from tests.channels import WebhookServer
 
 from bench.ingest import everything
+from bench.machine import watched_machine
 from bench.report import Figure
 from bench.servers import scratch
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -70,7 +71,7 @@ class Sample:
 
 async def measure() -> list[Figure]:
     """p50 and p99 over every signal of a few minutes."""
-    async with scratch() as folder, WebhookServer() as webhook:
+    async with scratch() as folder, WebhookServer() as webhook, watched_machine(folder) as stalls:
         samples = await run(folder, webhook)
     if len(samples) < LEAST_SAMPLES:
         raise SystemExit(f"only {len(samples)} signals in {MINUTES} minutes; a p99 needs {LEAST_SAMPLES}")
@@ -83,7 +84,7 @@ async def measure() -> list[Figure]:
         figures.append(Figure(f"candle-closing trade to {name}, p50", float(p50), "ms"))
         limit = LIMIT_MS if name == "webhook" else None
         figures.append(Figure(f"candle-closing trade to {name}, p99", float(p99), "ms", limit, at_least=False))
-    return figures
+    return [*figures, *stalls.figures()]
 
 
 async def run(folder: Path, webhook: WebhookServer) -> list[Sample]:
