@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tocsin.settings import environment, load_own
 from tocsin_common.bus.provision import declared
 from tocsin_common.config import load
 
@@ -157,6 +158,11 @@ def test_nats_accepts_its_configuration(name: str, tmp_path: Path) -> None:
     run(BIN / "nats-server", "--config", tmp_path / name, "-t")
 
 
+@pytest.mark.parametrize("path", [CONFIG / "tocsin.yaml", PRODUCTION / "tocsin.yaml"], ids=["base", "production"])
+def test_the_documents_to_seed_are_valid(path: Path) -> None:
+    load_own(environment(path, {}))
+
+
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("path", [CONFIG / "tocsin.yaml", PRODUCTION / "tocsin.yaml"], ids=["base", "production"])
 def test_every_service_accepts_the_configuration_it_is_given(service: str, path: Path) -> None:
@@ -208,6 +214,12 @@ def test_services_run_once_and_have_the_time_to_drain() -> None:
     for name, deployment in deployments.items():
         assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"}), name
         assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] == 30, name
+
+
+def test_in_production_only_the_replicas_of_a_live_market_are_more_than_one() -> None:
+    deployments = {m["metadata"]["name"]: m["spec"] for m in rendered(PRODUCTION) if m["kind"] == "Deployment"}
+    several = {name: spec["strategy"]["type"] for name, spec in deployments.items() if spec["replicas"] > 1}
+    assert several == {"market-ingest": "RollingUpdate"}
 
 
 def test_the_secrets_that_pods_read_are_those_the_instructions_make() -> None:
