@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
+from tocsin.seed import SeedSection, check
 from tocsin_common import documents
 from tocsin_common.documents import AlertRule, Portfolio, Subscriber
 
@@ -77,7 +79,8 @@ def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path, monkeypatch
 
 def test_the_documents_in_the_instructions_are_accepted() -> None:
     kinds: dict[str, Any] = {"subscribers": Subscriber, "alert_rules": AlertRule, "portfolios": Portfolio}
-    found = re.findall(r"kv put (\w+) (\w+) '(\{.*?\})'\n", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
-    assert {bucket for bucket, _, _ in found} == set(kinds)
-    for bucket, _, value in found:
-        documents.decode(value.encode(), kinds[bucket])
+    text = (ROOT / "docs/operations.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(seed:.*?)```", text, re.DOTALL)
+    assert {seed.bucket.name for seed in check(SeedSection(**yaml.safe_load(shown)["seed"]))} == set(kinds)
+    (put,) = re.findall(r"kv put (\w+) \w+ '(\{.*?\})'", text)
+    documents.decode(put[1].encode(), kinds[put[0]])

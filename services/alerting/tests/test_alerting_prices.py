@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,15 @@ def prices(*values: float) -> TradesReceived:
 def test_rings_once_when_a_trade_crosses_the_level() -> None:
     found = rings(watch(price_rule(100)).in_trades(prices(99, 99.5, 100.5, 101, 102)))
     assert [ring[:4] for ring in found] == [("either-100", "above", 2, 100.5)]
+
+
+def test_repaired_trades_teach_the_price_and_ring_nothing() -> None:
+    watched = watch(price_rule(100))
+    assert rings(watched.in_trades(trades((0, 99, "0")))) == []
+    repaired = msgspec.structs.replace(trades((1, 101, "1"), (2, 98, "2"), (3, 103, "3")), repaired=True)
+    assert rings(watched.in_trades(repaired)) == []
+    assert rings(watched.in_trades(trades((4, 104, "4")))) == [], "it has been above since the gap"
+    assert [ring[:4] for ring in rings(watched.in_trades(trades((5, 97, "5"))))] == [("either-100", "below", 5, 97)]
 
 
 def test_the_level_itself_counts_as_above_so_crossings_alternate() -> None:

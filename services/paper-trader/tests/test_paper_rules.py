@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from paper_trader.simulation import Arrived, Simulation, Slice
@@ -193,6 +194,14 @@ def test_candles_made_from_trades_and_history_are_never_prices(kit: Any, origin:
     events = play(candles(kit, (100, 101, 99, 100), (101, 125, 85, 110), origin=origin), signal())
     assert fills(events) == []
     assert outcome(events).result == "expired"
+
+
+def test_a_corrected_candle_tells_of_the_past_and_is_no_price(kit: Any) -> None:
+    plain = candles(kit, (100, 101, 99, 100), (100, 101, 99, 100))
+    added = kit.candle(PLACE, "1m", T0 + 2 * MINUTE_MS, [100, 125, 85, 100])
+    assert play([*plain, added], signal()) != play(plain, signal())
+    corrected = msgspec.structs.replace(added, revision=1)
+    assert play([*plain, corrected], signal()) == play(plain, signal())
 
 
 def test_of_several_timeframes_the_shortest_is_the_price(kit: Any) -> None:

@@ -6,6 +6,7 @@ because a batch that could not be published is handled again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -78,12 +79,17 @@ class PriceWatch:
         self.last = LastPrices()
 
     def in_trades(self, event: TradesReceived) -> Iterator[Hit]:
-        """Crossings between consecutive trades."""
+        """Crossings between consecutive trades. Repaired trades were fetched after a gap: they teach the price, and it
+        is too late to ring for them."""
 
         def reference(row: int) -> str:
             return event.trade_id[row] or derive("trade", event.price[row], event.amount[row], event.side[row])
 
-        return self._hits((event.exchange, event.symbol), event.price, event.ts_ms, reference)
+        hits = self._hits((event.exchange, event.symbol), event.price, event.ts_ms, reference)
+        if event.repaired:
+            deque(hits, maxlen=0)
+            return iter(())
+        return hits
 
     def in_candles(self, event: CandlesClosed) -> Iterator[Hit]:
         """Crossings between consecutive closes of 1m candles that an exchange (or a candle file) gave.

@@ -79,7 +79,7 @@ class Simulation:
             tape = self.state.tape(place_of(event.exchange, event.symbol))
             if isinstance(event, TradesReceived):
                 self.late["trades"] += tape.take_trades(event, floor_ms)
-            elif event.origin == "exchange":
+            elif event.origin == "exchange" and not event.revision:
                 self.late["candles"] += tape.take_candles(event, floor_ms)
         self.state.announced += piece.signals
 

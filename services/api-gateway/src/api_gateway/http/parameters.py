@@ -27,7 +27,7 @@ def _storable(value: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Millis = Annotated[int, Field(ge=0, le=2**62)]
-Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+Timeframe = Literal["1s", "1m", "5m", "15m", "1h", "4h", "1d"]
 _RESULT = r"target_[1-9][0-9]{0,2}|stop|expired|invalidated"
 Result = Annotated[str, Field(pattern=rf"^({_RESULT})$", examples=["target_1"])]
 State = Annotated[str, Field(pattern=rf"^(active|ended|{_RESULT})$", examples=["active"])]
