@@ -1,7 +1,7 @@
 """What the machine itself does to a latency meanwhile: how long a flush to disk takes, and a little work.
 
-A process of its own looks 20 times a second. On a shared machine these tails can exceed the whole budget of what is
-measured beside them; a latency is read together with them.
+A process of its own looks four times a second, which is seldom enough not to be a burden itself. On a shared machine
+these tails can exceed the whole budget of what is measured beside them; a latency is read together with them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.report import Figure
 
-NAP_S = 0.05
+NAP_S = 0.25
 WORK_S = 0.005
 """Processor time of the work: what handling a burst takes one service."""
 

@@ -90,7 +90,7 @@ class Alerting:
     async def take(self, limit: int = 500) -> Sequence[Event]:
         """One turn of the loop: fetch, handle, publish, acknowledge."""
         batch = await self.fetch(limit)
-        events = await self.intake.handle(batch) if batch else []
+        events = (await self.intake.decide(batch)).events() if batch else []
         await self.bus.publish(events)
         await self.consumer.ack([item.message for item in batch])
         return events
@@ -145,7 +145,7 @@ async def test_a_batch_published_but_not_acknowledged_is_not_published_again(bus
 async def test_a_batch_published_in_part_is_completed_after_a_restart(bus: MemoryBus, stored: int) -> None:
     await bus.publish([signal(1), signal(2)])
     first = await Alerting(bus, ALERTING_SIGNALS).start()
-    await bus.publish((await first.intake.handle(await first.fetch()))[:stored])
+    await bus.publish((await first.intake.decide(await first.fetch())).events()[:stored])
     forget_ids(bus, ALERTS, DELIVERIES, SEND)
     second = await Alerting(bus, ALERTING_SIGNALS).start()
     await second.take()
@@ -164,7 +164,7 @@ async def test_a_failed_publish_is_repeated_without_the_part_that_was_stored(bus
     await bus.publish([signal(1)])
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     batch = await alerting.fetch()
-    events = await alerting.intake.handle(batch)
+    events = (await alerting.intake.decide(batch)).events()
     await bus.publish(events[:2])
     forget_ids(bus, ALERTS, DELIVERIES, SEND)
     await bus.publish(await alerting.intake.handle(batch))
@@ -213,8 +213,8 @@ async def test_batches_taken_one_by_one_after_a_failure_ring_the_same(bus: Memor
     await bus.publish([trade(1, 99.0), trade(2, 101.0), trade(3, 99.0)])
     alerting = await Alerting(bus, ALERTING_TRADES).start()
     batch = await alerting.fetch()
-    whole = rings(await alerting.intake.handle(batch))
-    single = [title for item in batch for title in rings(await alerting.intake.handle([item]))]
+    whole = rings((await alerting.intake.decide(batch)).events())
+    single = [title for item in batch for title in rings((await alerting.intake.decide([item])).events())]
     assert single == whole == ["A/B rose above 100", "A/B fell below 100"]
 
 
@@ -262,7 +262,7 @@ async def test_new_input_is_published_without_a_single_look_at_what_is_stored(
     looks: list[str] = []
     monkeypatch.setattr(bus, "last", lambda *_: looks.append("last"))
     monkeypatch.setattr(bus, "reader", lambda *_, **__: looks.append("reader"))
-    events = await alerting.intake.handle(await alerting.fetch())
+    events = (await alerting.intake.decide(await alerting.fetch())).events()
     assert len(events) == 500 * (1 + 2 + 2)
     assert [event.subject.split(".")[0] for event in events] == ["alerts"] * 500 + ["deliveries"] * 1000 + [
         "send"

@@ -77,7 +77,19 @@ class Intake:
         return snapshot.seq
 
     async def handle(self, batch: Sequence[Incoming]) -> Sequence[Event]:
-        """Turn a batch into alerts, ledger entries and due work. The same batch may come again."""
+        """Publish what follows from a batch; the due work is left to the caller. The same batch may come again.
+
+        Alerts and the ledger's first entries are stored side by side: nobody acts on either before work is due.
+        """
+        outbox = await self.decide(batch)
+        announcing = asyncio.ensure_future(self._bus.publish(outbox.alerts))
+        opening = asyncio.ensure_future(self._bus.publish(outbox.queued))
+        await asyncio.wait((announcing, opening))  # both have ended before a failure of one is told
+        announcing.result(), opening.result()
+        return outbox.due
+
+    async def decide(self, batch: Sequence[Incoming]) -> Outbox:
+        """Turn a batch into alerts, ledger entries and due work."""
         first, last = batch[0].message.seq, batch[-1].message.seq
         await self._settle(first)
         self._handled_through = last
@@ -87,7 +99,7 @@ class Intake:
             outbox = await self._redo.without_stored(outbox)
         self._redo.through = max(self._redo.through, last)
         self._count(outbox)
-        return outbox.events()
+        return outbox
 
     async def _settle(self, first: int) -> None:
         """A batch that goes on where the last one ended proves that one published; otherwise that one comes again."""

@@ -59,7 +59,7 @@ class Audience:
 
 @dataclass(slots=True)
 class Outbox:
-    """What a batch of matches publishes. The ledger opens before the work is due, the alert stands before both."""
+    """What a batch of matches publishes. The alert stands and the ledger is open before the work is due."""
 
     alerts: list[AlertRaised | AlertSuppressed] = field(default_factory=list)
     queued: list[DeliveryChanged] = field(default_factory=list)

@@ -69,8 +69,10 @@ class MemoryBus:
         following = next(log.matching(subject, expected_last + 1), None)
         newest = log.newest(subject)
         found = newest.seq if newest else 0
-        if found != expected_last and (following is None or following.message_id != event.event_id):
-            raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
+        if found != expected_last:
+            if following is None or following.message_id != event.event_id:
+                raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
+            return Stored(log.stream.name, following.seq, duplicate=True)
         return log.store(event, tracing.traceparent())
 
     async def last(self, stream: Stream, subject: str) -> Received | None:
