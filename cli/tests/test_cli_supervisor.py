@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tocsin.embedded.account import before_exec
 from tocsin.processes import end_all, reference
-from tocsin.services import Launch, Service
+from tocsin.services import SERVICES, Launch, Service
 from tocsin.supervisor import Child, Supervisor, describe_exit
 from tocsin_common.errors import TocsinError
 
@@ -148,3 +150,15 @@ def test_a_reused_process_id_is_not_the_process_we_started() -> None:
 )
 def test_exit_codes_are_told_in_words(code: int, words: str) -> None:
     assert describe_exit(code) == words
+
+
+async def test_what_is_only_written_down_steps_back() -> None:
+    command = (sys.executable, "-c", "import os; print(os.nice(0))")
+    seen = []
+    for niceness in (0, 10):
+        before = before_exec(None, signal.SIGTERM, niceness=niceness)
+        child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=before)
+        output, _ = await child.communicate()
+        seen.append(int(output))
+    assert seen[1] == min(seen[0] + 10, 19)
+    assert {service.name for service in SERVICES if service.niceness} == {"paper-trader", "api-gateway"}

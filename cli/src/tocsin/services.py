@@ -12,10 +12,11 @@ from tocsin_common.config import CommonSettings
 
 @dataclass(frozen=True)
 class Service:
-    """One service: its name, its Python module, and the local URL of its health server once a port is chosen."""
+    """One service: its name, its Python module, and how far it steps back where processors are short."""
 
     name: str
     module: str
+    niceness: int = 0
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -27,12 +28,15 @@ class Service:
         return kind
 
 
+BOOKKEEPING = 10
+"""On a small machine the way from trade to alert comes before what is only written down."""
+
 SERVICES = (
     Service("market-ingest", "market_ingest"),
     Service("signal-engine", "signal_engine"),
     Service("alerting", "alerting"),
-    Service("paper-trader", "paper_trader"),
-    Service("api-gateway", "api_gateway"),
+    Service("paper-trader", "paper_trader", niceness=BOOKKEEPING),
+    Service("api-gateway", "api_gateway", niceness=BOOKKEEPING),
 )
 """In the order of the flow; they stop in the reverse order."""
 

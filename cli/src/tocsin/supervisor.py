@@ -116,7 +116,8 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on, in order
-                preexec_fn=before_exec(None, signal.SIGTERM),  # ends with us, however we end
+                # It ends with us, however we end.
+                preexec_fn=before_exec(None, signal.SIGTERM, niceness=child.launch.service.niceness),
             )
         child.state, child.since_s = "running", time.monotonic()
         if self._stopping.is_set():

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from tocsin_common.bus.protocol import Bus, DurableState, Received
+from tocsin_common.bus.protocol import Bus, Consumer, DurableState, Received
 from tocsin_common.streams import ALERTING_SEND, PROJECTOR, SEND, SIGNAL_ENGINE, Durable
 
 Declare = Callable[[Durable], Awaitable[Durable]]
@@ -15,6 +15,14 @@ CONSOLE = ALERTING_SEND["console"]
 
 def seqs(messages: list[Received]) -> list[int]:
     return [message.seq for message in messages]
+
+
+async def take(consumer: Consumer, count: int) -> list[Received]:
+    """The next `count` messages, in however many fetches; fewer when no more come."""
+    found: list[Received] = []
+    while len(found) < count and (more := await consumer.fetch(count - len(found), 5)):
+        found += more
+    return found
 
 
 async def test_fetches_bounded_batches_in_order(bus: Bus, given: Any) -> None:
@@ -36,7 +44,7 @@ async def test_a_fetch_waits_for_the_first_message_but_not_for_a_full_batch(bus:
 
 async def test_only_the_filtered_subjects_are_handed_out(bus: Bus, given: Any) -> None:
     await bus.publish([given.mark(1), replace_stage(given.mark(2)), given.mark(3)])
-    assert seqs(await bus.consumer(SIGNAL_ENGINE).fetch(10, 1)) == [1, 3]
+    assert seqs(await take(bus.consumer(SIGNAL_ENGINE), 2)) == [1, 3]
 
 
 def replace_stage(mark: Any) -> Any:
@@ -46,16 +54,16 @@ def replace_stage(mark: Any) -> Any:
 async def test_a_new_consumer_starts_at_the_acknowledgement_floor_at_once_and_in_order(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(6))
     first = bus.consumer(SIGNAL_ENGINE)
-    taken = await first.fetch(4, 1)
+    taken = await take(first, 4)
     await first.ack([taken[0], taken[1], taken[3]])
     await first.close()
-    assert seqs(await bus.consumer(SIGNAL_ENGINE).fetch(10, 1)) == [3, 4, 5, 6]
+    assert seqs(await take(bus.consumer(SIGNAL_ENGINE), 4)) == [3, 4, 5, 6]
 
 
 async def test_what_is_acknowledged_moves_the_floor(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
     consumer = bus.consumer(SIGNAL_ENGINE)
-    taken = await consumer.fetch(5, 1)
+    taken = await take(consumer, 5)
     await consumer.ack(taken[:3])
     await given.eventually(lambda: floor_is(bus, SIGNAL_ENGINE, 3))
     assert await bus.durable_state(SIGNAL_ENGINE) == DurableState(pending=0, ack_pending=2, ack_floor_seq=3)
@@ -68,22 +76,22 @@ async def floor_is(bus: Bus, durable: Durable, seq: int) -> bool:
 async def test_reset_goes_back_to_the_floor_and_forgets_what_was_handed_out(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
     consumer = bus.consumer(SIGNAL_ENGINE)
-    taken = await consumer.fetch(4, 1)
+    taken = await take(consumer, 4)
     await consumer.ack(taken[:2])
     await consumer.reset()
-    assert seqs(await consumer.fetch(10, 1)) == [3, 4, 5]
+    assert seqs(await take(consumer, 3)) == [3, 4, 5]
 
 
 async def test_reset_to_a_position_hands_out_what_follows_it_even_if_it_was_acknowledged(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
     consumer = bus.consumer(SIGNAL_ENGINE)
-    await consumer.ack(await consumer.fetch(5, 1))
+    await consumer.ack(await take(consumer, 5))
     await consumer.reset(after=1)
-    assert seqs(await consumer.fetch(10, 1)) == [2, 3, 4, 5]
+    assert seqs(await take(consumer, 4)) == [2, 3, 4, 5]
     await consumer.reset(after=4)
-    assert seqs(await consumer.fetch(10, 1)) == [5]
+    assert seqs(await take(consumer, 1)) == [5]
     await consumer.reset(after=0)
-    assert seqs(await consumer.fetch(10, 1)) == [1, 2, 3, 4, 5]
+    assert seqs(await take(consumer, 5)) == [1, 2, 3, 4, 5]
 
 
 async def test_reset_to_the_end_hands_out_only_what_comes(bus: Bus, given: Any) -> None:
@@ -92,22 +100,22 @@ async def test_reset_to_the_end_hands_out_only_what_comes(bus: Bus, given: Any) 
     await consumer.reset(after=5)
     assert await consumer.fetch(10, 0.05) == []
     await bus.publish([given.mark(6)])
-    assert seqs(await consumer.fetch(10, 1)) == [6]
+    assert seqs(await take(consumer, 1)) == [6]
 
 
 async def test_a_consumer_goes_on_where_the_last_one_stopped(bus: Bus, given: Any) -> None:
     await bus.publish(given.signals(4))
     first = bus.consumer(PROJECTOR["SIGNALS"])
-    await first.ack(await first.fetch(4, 1))
+    await first.ack(await take(first, 4))
     await first.close()
     await bus.publish(given.signals(2, start=5))
-    assert seqs(await bus.consumer(PROJECTOR["SIGNALS"]).fetch(10, 1)) == [5, 6]
+    assert seqs(await take(bus.consumer(PROJECTOR["SIGNALS"]), 2)) == [5, 6]
 
 
 async def test_a_message_given_back_comes_again_after_the_delay_and_counts(bus: Bus, given: Any) -> None:
     await bus.publish([given.send(1), given.send(2)])
     consumer = bus.consumer(CONSOLE)
-    first, second = await consumer.fetch(2, 1)
+    first, second = await take(consumer, 2)
     await consumer.nak(first, 0.1)
     await consumer.ack([second])
     assert await consumer.fetch(2, 0.02) == []
@@ -118,7 +126,7 @@ async def test_a_message_given_back_comes_again_after_the_delay_and_counts(bus: 
 async def test_what_a_queue_acknowledged_or_terminated_is_gone(bus: Bus, given: Any) -> None:
     await bus.publish([given.send(1), given.send(2), given.send(3)])
     consumer = bus.consumer(CONSOLE)
-    first, second, _ = await consumer.fetch(3, 1)
+    first, second, _ = await take(consumer, 3)
     await consumer.ack([first])
     await consumer.term(second)
 
@@ -157,11 +165,11 @@ async def test_no_more_than_the_declared_limit_is_in_hand(bus: Bus, given: Any, 
     durable = await declare(replace(SIGNAL_ENGINE, max_ack_pending=3))
     await bus.publish(given.marks(5))
     consumer = bus.consumer(durable)
-    taken = await consumer.fetch(10, 1)
+    taken = await take(consumer, 3)
     assert seqs(taken) == [1, 2, 3]
     assert await consumer.fetch(10, 0.05) == []
     await consumer.ack(taken)
-    assert seqs(await consumer.fetch(10, 2)) == [4, 5]
+    assert seqs(await take(consumer, 2)) == [4, 5]
 
 
 async def test_a_long_backlog_is_consumed_once_and_in_order(bus: Bus, given: Any) -> None:

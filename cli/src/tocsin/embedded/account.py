@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -51,11 +52,16 @@ def unprivileged(owner_of: Path, reaches: Iterable[Path]) -> Account:
     return Account(uid, gid, enter_all=closed)
 
 
-def before_exec(account: Account | None, end_signal: signal.Signals) -> Callable[[], None]:
-    """What a child does between fork and exec: become `account`, and ask to be ended when its parent dies."""
+def before_exec(account: Account | None, end_signal: signal.Signals, *, niceness: int = 0) -> Callable[[], None]:
+    """What a child does between fork and exec: become `account`, and ask to be ended when its parent dies.
+
+    `niceness` is how far it steps back when there are not enough processors for all.
+    """
     parent = os.getpid()
 
     def prepare() -> None:
+        if niceness:
+            _step_back(niceness)
         if account and os.geteuid() == 0:
             _become(account)
         if sys.platform == "linux":
@@ -64,6 +70,13 @@ def before_exec(account: Account | None, end_signal: signal.Signals) -> Callable
                 os._exit(1)
 
     return prepare
+
+
+def _step_back(niceness: int) -> None:
+    """Linux weighs whole sessions against each other (sched(7), autogroups), and each child is one."""
+    os.nice(niceness)
+    with contextlib.suppress(OSError):  # a kernel without autogroups has no such file
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _become(account: Account) -> None:

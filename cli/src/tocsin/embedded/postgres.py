@@ -17,6 +17,10 @@ from tocsin_common.errors import Unreachable
 INIT_TIMEOUT_S = 60
 
 
+READ_MODEL_NICENESS = 10
+"""What can be read back later waits for what rings now, where both want the same processor."""
+
+
 class PostgresServer(ServerProcess):
     """PostgreSQL on `data_dir`/postgres. Started again it keeps its data and its port.
 
@@ -45,7 +49,8 @@ class PostgresServer(ServerProcess):
         await self.end_stale(self._pid_file)
         if not self._data.exists():
             self._initialise(programs, account)
-        self.spawn(programs / "postgres", "-D", self._data, *self._options(), account=account)
+        command = (programs / "postgres", "-D", self._data, *self._options())
+        self.spawn(*command, account=account, niceness=READ_MODEL_NICENESS)
         await self.wait_until(self._is_ready)
 
     @property

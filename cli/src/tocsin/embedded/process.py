@@ -102,7 +102,7 @@ class ServerProcess(ABC):
             return None
         return process if ours else None
 
-    def spawn(self, *command: str | Path, account: Account | None = None) -> None:
+    def spawn(self, *command: str | Path, account: Account | None = None, niceness: int = 0) -> None:
         """Start the server in a session of its own, so that Ctrl-C reaches our services first."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -112,7 +112,7 @@ class ServerProcess(ABC):
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                preexec_fn=before_exec(account, self._stop_signal),
+                preexec_fn=before_exec(account, self._stop_signal, niceness=niceness),
             )
 
     async def wait_until(self, ready: Callable[[], bool]) -> None:
