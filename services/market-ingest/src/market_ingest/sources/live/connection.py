@@ -105,15 +105,15 @@ class Connection:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._exchange = self._open()
-            self._ping_s = self._exchange.streaming["keepAlive"] / 1000
-            self._guard(self._exchange)
+            exchange = self._exchange = self._open()
+            self._ping_s = exchange.streaming["keepAlive"] / 1000
+            self._guard(exchange)
             try:
-                await self._watch(self._exchange)
+                await self._watch(exchange)
             except Exception as error:
                 self._lost(error)
             finally:
-                await self._close()
+                await self._close(exchange)
             self._attempt += 1
             await asyncio.sleep(backoff_s(self._attempt))
 
@@ -200,6 +200,8 @@ class Connection:
 
     def _guarded(self, exchange: Any, client: Any, handle: Callable[[Any], None]) -> Callable[[Any], None]:
         def safely(message: Any) -> None:
+            if exchange is not self._exchange:
+                return
             exchange.trades.now_ms = time.time_ns() // 1_000_000
             try:
                 handle(message)
@@ -224,12 +226,13 @@ class Connection:
         reason = str(first) if ours else in_words(first)
         self.connected_s = None
         self._listener.lost(self, first.state if isinstance(first, ConnectionLost) else "disconnected", reason)
+        # What it still brings while it closes is not the beginning of anything: REST gives it.
+        self._exchange = None
 
-    async def _close(self) -> None:
-        """What had arrived is collected first; a server that does not answer is not waited for."""
+    async def _close(self, exchange: Any) -> None:
+        """What had arrived has been collected; a server that does not answer is not waited for."""
         self.connected_s = None
         self._listener.arrived()
-        exchange = self._exchange
         try:
             await asyncio.wait_for(exchange.close(), timeout=2.0)
         except Exception as error:
