@@ -12,6 +12,7 @@ COMMANDS = [
     "up",
     "replay",
     "download",
+    "signals",
     "audit",
     "rebuild",
     "doctor",
@@ -24,6 +25,9 @@ COMMANDS = [
     "keys revoke",
 ]
 
+WORKS_ON = {"download": "--out", "signals": "--from"}
+"""The option that says what a command works on, where it is not a data directory."""
+
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches(command: str) -> None:
@@ -31,7 +35,7 @@ def test_help_teaches(command: str) -> None:
     assert result.exit_code == 0, result.output
     assert "Example" in result.output
     assert "What happens next" in result.output
-    assert ("--out" if command == "download" else "--data-dir") in result.output
+    assert WORKS_ON.get(command, "--data-dir") in result.output
 
 
 @pytest.mark.parametrize("group", ["", "streams", "keys"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tocsin.commands import audit, doctor, download, keys, migrate, rebuild, replay, seed, streams, up
+from tocsin.commands import audit, doctor, download, keys, migrate, rebuild, replay, seed, signals, streams, up
 from tocsin_common import logs
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(replay.replay)
 app.command()(download.download)
+app.command()(signals.signals)
 app.command()(audit.audit)
 app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)

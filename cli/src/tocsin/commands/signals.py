@@ -1,0 +1,73 @@
+"""`tocsin signals`: what the strategies would have said about recorded candles."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from signal_engine.history import signals_of
+from tocsin.console import err, out, run, told
+from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged, moment
+from tocsin.options import ConfigOption
+from tocsin.recorded import candles_of
+from tocsin_common.events import SignalRaised, encode
+
+PIPED_COLUMNS = 160
+"""Width of a table that nobody's terminal limits: no value is cut."""
+
+
+def signals(
+    files: FromOption,
+    strategies: StrategyOption = None,
+    timeframes: TimeframeOption = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the table: the newest signals. Counts are of all.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print every signal as one line of JSON instead.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Evaluate recorded candles without any server: every signal the strategies give.
+
+    Files are read as `tocsin replay` reads them: longer candles are made of shorter ones, and the signals are those
+    that a replay of the same files would publish, to the last digit.
+
+    Example: `tocsin signals --from candles.parquet --timeframe 1h --strategy ema_cross:fast=9,slow=21`
+
+    What happens next: nothing is stored. Let `tocsin check lookahead` prove that the same strategies do not look into
+    the future, and `tocsin replay` send the files through the whole system. Exit code 2: wrong use, or a file cannot
+    be read.
+    """
+    with told():
+        chosen = judged(config, strategies, timeframes)
+    candles = run(candles_of(files, chosen.timeframes))
+    with err.status(f"evaluating {len(candles):,} candles", spinner="dots"):
+        found = signals_of(chosen.strategies, candles)
+    if json:
+        for signal in found:
+            print(encode(signal).decode())
+    else:
+        out.print(_table(found[-rows:]))
+    counts = Counter(signal.strategy for signal in found)
+    for strategy in chosen.strategies:
+        err.print(f"{strategy.name}: {counts[strategy.name]:,} signals in {len(candles):,} candles")
+    if len(found) > rows and not json:
+        err.print(f"[dim]The table has the newest {rows} of {len(found):,}; more with --rows, all with --json.[/]")
+
+
+def _table(found: Sequence[SignalRaised]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", width=None if out.is_terminal else PIPED_COLUMNS)
+    for column in ("confirmed (UTC)", "symbol", "", "strategy", "side"):
+        table.add_column(column, no_wrap=True)
+    for column in ("entry", "stop", "targets", "confidence"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("why")
+    for signal in found:
+        side = f"[green]{signal.side}[/]" if signal.side == "long" else f"[red]{signal.side}[/]"
+        prices = (f"{signal.entry:.6g}", f"{signal.stop:.6g}", " ".join(f"{price:.6g}" for price in signal.targets))
+        why = escape(signal.reasons[0]) if signal.reasons else ""
+        what = (escape(signal.symbol), signal.timeframe, escape(signal.strategy), side)
+        table.add_row(moment(signal.confirmed_ms), *what, *prices, str(signal.confidence), why)
+    return table
