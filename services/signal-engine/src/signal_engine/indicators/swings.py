@@ -1,0 +1,79 @@
+"""Swing points: a high above its `k` neighbours on both sides, a low below them. Confirmed `k` candles later.
+
+Bill Williams' fractals, with any k. Of equal highs next to each other the first is the swing. A swing is visible from
+the close of the candle that confirms it, for REACH_CANDLES, until the next one is confirmed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, Mark, first_since, latest, over_bars
+from signal_engine.indicators.indicator import indicator
+
+
+def swing_memory(k: int) -> int:
+    """The oldest visible swing, and its neighbours on the left."""
+    return REACH_CANDLES + 2 * k + 1
+
+
+@indicator(memory=swing_memory)
+def swing_high_price(k: int = 3) -> pl.Expr:
+    """Price of the latest confirmed swing high."""
+    return over_bars(lambda bars: swing_price(bars, k, swing_highs(bars, k)))
+
+
+@indicator(memory=swing_memory)
+def swing_high_bar(k: int = 3) -> pl.Expr:
+    """How many candles ago that swing high was; k on the candle that confirms it."""
+    return over_bars(lambda bars: _swing_bar(bars, k, swing_highs(bars, k)))
+
+
+@indicator(memory=swing_memory)
+def swing_low_price(k: int = 3) -> pl.Expr:
+    """Price of the latest confirmed swing low."""
+    return over_bars(lambda bars: -swing_price(bars.mirrored(), k, swing_highs(bars.mirrored(), k)))
+
+
+@indicator(memory=swing_memory)
+def swing_low_bar(k: int = 3) -> pl.Expr:
+    """How many candles ago that swing low was; k on the candle that confirms it."""
+    return over_bars(lambda bars: _swing_bar(bars, k, swing_highs(bars.mirrored(), k)))
+
+
+@indicator(memory=swing_memory)
+def sweep_high(k: int = 3) -> pl.Expr:
+    """Liquidity swept above a swing high: its price, on the first candle that trades above it, if that closes below."""
+    return over_bars(lambda bars: _sweep(bars, k))
+
+
+@indicator(memory=swing_memory)
+def sweep_low(k: int = 3) -> pl.Expr:
+    """Liquidity swept below a swing low: its price, on the first candle that trades below it, if that closes above."""
+    return over_bars(lambda bars: -_sweep(bars.mirrored(), k))
+
+
+def swing_highs(bars: Bars, k: int) -> Mark:
+    """The candle that confirmed the latest swing high, k candles after it."""
+    peak = np.roll(bars.high, k)
+    confirmed = bars.preceding >= 2 * k
+    for away in range(1, k + 1):
+        confirmed &= (peak > np.roll(bars.high, k + away)) & (peak >= np.roll(bars.high, k - away))
+    return latest(bars, confirmed)
+
+
+def swing_price(bars: Bars, k: int, swing: Mark) -> Floats:
+    """Price of each row's latest swing high, NaN where there is none."""
+    return swing.take(np.roll(bars.high, k))
+
+
+def _swing_bar(bars: Bars, k: int, swing: Mark) -> Floats:
+    return np.where(swing.found, bars.rows - swing.row + k, np.nan)
+
+
+def _sweep(bars: Bars, k: int) -> Floats:
+    swing = swing_highs(bars, k)
+    price = swing_price(bars, k, swing)
+    swept = first_since(bars, bars.high > price, swing) & (bars.close < price)
+    return np.where(swept, price, np.nan)

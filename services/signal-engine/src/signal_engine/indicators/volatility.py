@@ -1,0 +1,88 @@
+"""How far the price swings, and channels around it."""
+
+from __future__ import annotations
+
+import polars as pl
+import polars_talib as ta
+
+from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib
+
+
+def _finite(period: int, *_: float) -> int:
+    return period
+
+
+def _keltner(period: int, atr_period: int, _: float) -> int:
+    return max(period + settling(span(period)), _wilder(atr_period))
+
+
+def _wilder(period: int) -> int:
+    return 1 + period + settling(1 / period)
+
+
+@indicator(memory=_wilder)
+def atr(period: int = 14) -> pl.Expr:
+    """Average true range in price units, smoothed as Wilder did (alpha = 1 / period).
+
+    J. Welles Wilder, New Concepts in Technical Trading Systems (1978).
+    """
+    return talib(ta.atr(HIGH, LOW, CLOSE, period))
+
+
+@indicator(memory=_finite)
+def bollinger_upper(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+    """The mean of `period` closes plus `deviations` of their standard deviations (population). John Bollinger."""
+    return talib(_bands(period, deviations).struct.field("upperband"))
+
+
+@indicator(memory=_finite)
+def bollinger_lower(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+    """The mean of `period` closes (`sma`) minus `deviations` of their standard deviations."""
+    return talib(_bands(period, deviations).struct.field("lowerband"))
+
+
+@indicator(memory=_finite)
+def bollinger_width(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+    """Distance of the Bollinger bands as a share of their middle."""
+    return talib(2.0 * deviations * ta.stddev(CLOSE, period, 1.0) / ta.sma(CLOSE, period))
+
+
+@indicator(memory=_keltner)
+def keltner_upper(period: int = 20, atr_period: int = 10, multiple: float = 2.0) -> pl.Expr:
+    """EMA `period` of closes plus `multiple` average true ranges. Chester Keltner, Linda Raschke."""
+    return talib(ta.kc(HIGH, LOW, CLOSE, period, atr_period, multiple).struct.field("upperband"))
+
+
+@indicator(memory=_keltner)
+def keltner_lower(period: int = 20, atr_period: int = 10, multiple: float = 2.0) -> pl.Expr:
+    """EMA `period` of closes minus `multiple` average true ranges."""
+    return talib(ta.kc(HIGH, LOW, CLOSE, period, atr_period, multiple).struct.field("lowerband"))
+
+
+@indicator(memory=lambda period: period + 1)
+def highest(period: int = 20) -> pl.Expr:
+    """Upper Donchian channel: the highest high of the `period` candles before this one."""
+    return HIGH.rolling_max(period).shift(1).over(WINDOW)
+
+
+@indicator(memory=lambda period: period + 1)
+def lowest(period: int = 20) -> pl.Expr:
+    """Lower Donchian channel: the lowest low of the `period` candles before this one."""
+    return LOW.rolling_min(period).shift(1).over(WINDOW)
+
+
+@indicator(memory=lambda period: period + 1)
+def realised_volatility(period: int = 20) -> pl.Expr:
+    """Standard deviation (sample) of the last `period` logarithmic returns, per candle: not annualised."""
+    return CLOSE.log().diff().rolling_std(period).over(WINDOW)
+
+
+@indicator(memory=_finite)
+def z_score(period: int = 20) -> pl.Expr:
+    """Distance of the close from the mean of `period` closes, in their standard deviations; null where those are 0."""
+    deviation = ta.stddev(CLOSE, period, 1.0)
+    return talib(pl.when(deviation > 0).then((CLOSE - ta.sma(CLOSE, period)) / deviation))
+
+
+def _bands(period: int, deviations: float) -> pl.Expr:
+    return ta.bbands(CLOSE, period, deviations, deviations)
