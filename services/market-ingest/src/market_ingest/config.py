@@ -104,7 +104,12 @@ class LiveSettings(Section):
     refresh_s: float = Field(
         default=900.0, gt=0, description="How often to look which markets are listed, delisted, or largest."
     )
-    flush_ms: int = Field(default=5, ge=0, le=1000, description="Trades that arrive within this time travel together.")
+    flush_ms: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="Trades are stored no more often than this; those that arrive in between travel together.",
+    )
     history_candles: int = Field(
         default=1000,
         ge=0,

@@ -57,10 +57,13 @@ class LiveSource:
     async def chunks(self, cursor: int) -> AsyncIterator[Chunk]:
         """What arrived together, for ever. Raises ConfigError for an exchange ccxt does not have."""
         await self.start()
+        collected_s = 0.0
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._inbox.arrived.wait(), IDLE_S)
-                await asyncio.sleep(self.settings.flush_ms / 1000)
+                # Storing the last chunk took a while in which more arrived: that counts.
+                await asyncio.sleep(max(0.0, collected_s + self.settings.flush_ms / 1000 - time.monotonic()))
+            collected_s = time.monotonic()
             for feed in self.feeds.values():
                 feed.collect()
             chunk = self._inbox.empty(time.time_ns() // 1_000_000)
