@@ -15,6 +15,7 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 COLUMNS = ("exchange", "symbol", "timeframe", "open_ms", "open", "high", "low", "close", "volume")
 
 Chunk = Callable[..., CandlesClosed]
+AsWindow = Callable[[pl.DataFrame], pl.DataFrame]
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
 
 
@@ -37,6 +38,17 @@ def four_hours(shared_data: Path) -> pl.DataFrame:
     """Ten years of BTC and ETH candles of 4h."""
     frame = pl.read_parquet(shared_data / "candles" / "coinbase_4h_btc_eth_2016-2025.parquet")
     return frame.rename({"ts_ms": "open_ms"}).select(COLUMNS).sort("symbol", "open_ms")
+
+
+@pytest.fixture(scope="session")
+def one_window() -> AsWindow:
+    """Makes one window of the candles of one series, with the columns indicators read."""
+
+    def place(candles: pl.DataFrame) -> pl.DataFrame:
+        preceding = pl.int_range(pl.len(), dtype=pl.UInt32)
+        return candles.with_columns(window=pl.lit(0, pl.UInt32), preceding=preceding)
+
+    return place
 
 
 @pytest.fixture(scope="session")

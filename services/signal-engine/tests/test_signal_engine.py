@@ -146,6 +146,9 @@ class Broken(EmaCross):
     def indicators(self) -> list[pl.Expr]:
         return [*super().indicators(), pl.col("no_such_column").alias("anything")]
 
+    def memory(self, expr: pl.Expr) -> int:
+        return 1 if expr.meta.output_name() == "anything" else super().memory(expr)
+
 
 class Hesitant(EmaCross):
     """An EMA cross that cannot judge shorts, and is infinitely fond of longs."""

@@ -15,7 +15,7 @@ from signal_engine.history import signals_of
 from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
 from signal_engine.strategies import STRATEGIES, build
-from signal_engine.windows import BLOCK_CANDLES, WARM_UP_CANDLES
+from signal_engine.windows import BLOCK_CANDLES
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored
@@ -261,7 +261,8 @@ async def test_what_retention_removed_does_not_change_later_signals(
     half = len(messages) // 2
     await publish_market(bus, messages[:half], random.Random(1))
     await Service(bus, random.Random(1), mortal=False).run()
-    windows = 3 * -(-(WARM_UP_CANDLES + BLOCK_CANDLES) // rows)
+    reach = Service(bus, random.Random(1)).engine.evaluation.warm_up_candles + BLOCK_CANDLES
+    windows = 3 * -(-reach // rows)
     bus.purge(CANDLES, before=half - windows)
     await publish_market(bus, messages[half:], random.Random(1))
     await Service(bus, random.Random(2), mortal=False).run()

@@ -14,7 +14,7 @@ from signal_engine.engine import Engine
 from signal_engine.history import signals_of
 from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
-from signal_engine.snapshots import PART_SERIES, Snapshots
+from signal_engine.snapshots import PART_ROWS, Snapshots
 from signal_engine.strategies import STRATEGIES, build
 from signal_engine.windows import Candles, Series
 from tocsin_common.bus.consume import Incoming
@@ -29,7 +29,7 @@ Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
 
 WINDOWS = [
     (Series("okx", f"COIN{n}/USDT", "1m"), Candles(np.arange(n + 1) * 60_000, np.full((5, n + 1), float(n))))
-    for n in range(PART_SERIES + 7)
+    for n in (1, PART_ROWS // 2, PART_ROWS // 2, 3, 4, PART_ROWS + 1, 5)
 ]
 
 
@@ -45,8 +45,10 @@ class Failing(MemoryKeyValue):
         return await super().put(key, value)
 
 
-def snapshots(bucket: MemoryKeyValue, *, identity: str = "one", timeframes: tuple[str, ...] = ("1m",)) -> Snapshots:
-    return Snapshots(bucket, identity=identity, timeframes=timeframes)
+def snapshots(
+    bucket: MemoryKeyValue, *, identity: str = "one", timeframes: tuple[str, ...] = ("1m",), warm_up_candles: int = 384
+) -> Snapshots:
+    return Snapshots(bucket, identity=identity, timeframes=timeframes, warm_up_candles=warm_up_candles)
 
 
 async def test_what_was_saved_is_loaded() -> None:
@@ -80,6 +82,8 @@ async def test_a_snapshot_that_does_not_fit_is_ignored() -> None:
     assert await snapshots(bucket).load(at_most=41) is None
     assert await snapshots(bucket, identity="another stream").load(at_most=99) is None
     assert await snapshots(bucket, timeframes=("1m", "5m")).load(at_most=99) is None
+    assert await snapshots(bucket, warm_up_candles=385).load(at_most=99) is None
+    assert await snapshots(bucket, warm_up_candles=256).load(at_most=99) is not None
     assert await snapshots(MemoryKeyValue()).load(at_most=99) is None
     for key in await bucket.all():
         await bucket.put(key, b"garbage")

@@ -11,6 +11,9 @@ from tocsin_common.events import SignalRaised
 
 HOUR_MS = 3_600_000
 
+WARM = 400
+"""Candles after which every strategy may fire."""
+
 
 def market(closes: list[float], volumes: dict[int, float] | None = None) -> pl.DataFrame:
     """Hourly candles that open at the close before; highs and lows 0.1 beyond."""
@@ -34,11 +37,11 @@ def zigzag(price: float, candles: int) -> list[float]:
 
 
 def test_donchian_breaks_out_once_when_a_close_leaves_the_channel_on_volume() -> None:
-    closes = [*zigzag(100, 100), 103.0, 103.5, 104.0]
-    signal = only_signal("donchian_breakout", market(closes, {100: 5.0}))
-    assert (signal.side, signal.entry, signal.candle_open_ms) == ("long", 103.0, 100 * HOUR_MS)
-    assert signal.confirmed_ms == 101 * HOUR_MS
-    assert signal.expires_ms == (101 + 48) * HOUR_MS
+    closes = [*zigzag(100, WARM), 103.0, 103.5, 104.0]
+    signal = only_signal("donchian_breakout", market(closes, {WARM: 5.0}))
+    assert (signal.side, signal.entry, signal.candle_open_ms) == ("long", 103.0, WARM * HOUR_MS)
+    assert signal.confirmed_ms == (WARM + 1) * HOUR_MS
+    assert signal.expires_ms == (WARM + 1 + 48) * HOUR_MS
     assert signal.stop < signal.entry < signal.targets[0] < signal.targets[1] < signal.targets[2]
     risk = signal.entry - signal.stop
     assert signal.targets == pytest.approx([103 + risk, 103 + 2 * risk, 103 + 3 * risk])
@@ -46,33 +49,33 @@ def test_donchian_breaks_out_once_when_a_close_leaves_the_channel_on_volume() ->
 
 
 def test_donchian_does_not_trust_a_breakout_without_volume() -> None:
-    assert signals_of([build("donchian_breakout")], market([*zigzag(100, 100), 103.0])) == []
+    assert signals_of([build("donchian_breakout")], market([*zigzag(100, WARM), 103.0])) == []
 
 
 def test_donchian_goes_short_below_the_channel() -> None:
-    signal = only_signal("donchian_breakout", market([*zigzag(100, 100), 97.0], {100: 5.0}))
+    signal = only_signal("donchian_breakout", market([*zigzag(100, WARM), 97.0], {WARM: 5.0}))
     assert signal.side == "short"
     assert signal.stop > signal.entry > signal.targets[0]
 
 
 def test_ema_cross_goes_long_when_an_uptrend_resumes_after_a_dip() -> None:
-    rise = [100 + 0.3 * n for n in range(150)]
+    rise = [100 + 0.3 * n for n in range(WARM)]
     dip = [rise[-1] - 0.6 * n for n in range(1, 16)]
     again = [dip[-1] + 0.8 * n for n in range(1, 20)]
     signals = signals_of([build("ema_cross")], market([*rise, *dip, *again]))
     assert [signal.side for signal in signals] == ["long"]
-    assert signals[0].candle_open_ms >= 165 * HOUR_MS
+    assert signals[0].candle_open_ms >= (WARM + 15) * HOUR_MS
 
 
 def test_ema_cross_ignores_a_cross_against_the_trend() -> None:
-    fall = [200 - 0.3 * n for n in range(150)]
+    fall = [400 - 0.3 * n for n in range(WARM)]
     bounce = [fall[-1] + 0.5 * n for n in range(1, 15)]
     assert signals_of([build("ema_cross")], market([*fall, *bounce])) == []
 
 
 def test_rsi_reversion_buys_when_the_rsi_comes_back_from_a_crash() -> None:
     crash = [100 - 1.5 * n for n in range(1, 12)]
-    signal = only_signal("rsi_reversion", market([*zigzag(100, 130), *crash, *(86 + n for n in range(12))]), depth=10)
+    signal = only_signal("rsi_reversion", market([*zigzag(100, WARM), *crash, *(86 + n for n in range(12))]), depth=10)
     assert signal.side == "long"
     assert signal.features["rsi_extreme"] <= 20
     assert signal.features["rsi"] > 30
@@ -85,8 +88,8 @@ def test_nothing_fires_in_a_market_that_stands_still() -> None:
 
 
 def test_a_shorts_targets_below_zero_are_left_out() -> None:
-    closes = [*zigzag(100, 100), 20.0]
-    signal = only_signal("donchian_breakout", market(closes, {100: 5.0}), stop_atr=0.5, targets_r=[1, 20])
+    closes = [*zigzag(100, WARM), 20.0]
+    signal = only_signal("donchian_breakout", market(closes, {WARM: 5.0}), stop_atr=0.5, targets_r=[1, 20])
     assert len(signal.targets) == 1
     assert signal.targets[0] > 0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from signal_engine.windows import BLOCK_CANDLES, WARM_UP_CANDLES, Series, Windows
+from signal_engine.windows import BLOCK_CANDLES, KEPT_CANDLES, Series, Windows
 from tocsin_common.events import CandlesClosed
 
 MINUTE_MS = 60_000
+WARM_UP_CANDLES = 224
 START = 100 * BLOCK_CANDLES
 """A candle number at the start of a block."""
 
@@ -36,7 +37,7 @@ def numbers_in(windows: Windows) -> list[tuple[int, bool]]:
 
 
 def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START - 2 * WARM_UP_CANDLES, START)), pending=False)
     windows.add(minutes_of([START, START + 1]), pending=True)
     rows = numbers_in(windows)
@@ -46,7 +47,7 @@ def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
 
 
 def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START, START + 3 * BLOCK_CANDLES)), pending=True)
     frame = windows.frame()
     assert frame is not None
@@ -58,7 +59,7 @@ def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None
 
 
 def test_before_is_the_previous_close_and_the_own_open_in_the_first_row() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START, START + BLOCK_CANDLES + 1)), pending=True)
     frame = windows.frame()
     assert frame is not None
@@ -67,18 +68,18 @@ def test_before_is_the_previous_close_and_the_own_open_in_the_first_row() -> Non
     assert (frame.filter(second)["before"] == frame.filter(second)["close"] - 1).all()
 
 
-def test_a_window_never_keeps_more_than_warm_up_and_one_block() -> None:
-    windows = Windows()
+def test_a_window_never_keeps_more_than_warm_up_one_block_and_a_few() -> None:
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     for number in range(START, START + 4 * BLOCK_CANDLES, 50):
         windows.add(minutes_of(range(number, number + 50)), pending=True)
         windows.settle()
         windows.add(minutes_of([number + 49]), pending=True)
         _, window = windows._windows[SERIES]
-        assert len(window.opens) <= WARM_UP_CANDLES + BLOCK_CANDLES
+        assert len(window.opens) <= WARM_UP_CANDLES + BLOCK_CANDLES + KEPT_CANDLES
 
 
 def test_a_candle_that_comes_twice_is_ignored() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START, START + 10)), pending=True)
     windows.settle()
     added = windows.add(minutes_of(range(START + 5, START + 12)), pending=True)
@@ -87,7 +88,7 @@ def test_a_candle_that_comes_twice_is_ignored() -> None:
 
 
 def test_a_late_candle_joins_the_window_but_is_not_new() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of([START, START + 2]), pending=True)
     windows.settle()
     assert windows.add(minutes_of([START + 1]), pending=True).late == 1
@@ -96,7 +97,7 @@ def test_a_late_candle_joins_the_window_but_is_not_new() -> None:
 
 
 def test_a_candle_older_than_the_window_is_dropped() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of([START]), pending=True)
     windows.settle()
     old = windows.add(minutes_of([START - WARM_UP_CANDLES - 1, START - WARM_UP_CANDLES]), pending=True)
@@ -104,7 +105,7 @@ def test_a_candle_older_than_the_window_is_dropped() -> None:
 
 
 def test_a_gap_of_years_costs_nothing() -> None:
-    windows = Windows()
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of([START]), pending=True)
     windows.add(minutes_of([START * 40]), pending=True)
     assert numbers_in(windows) == [(START, True), (START * 40, True)]

@@ -9,26 +9,36 @@ import numpy as np
 import structlog
 
 from signal_engine.evaluation import Evaluation, order
+from signal_engine.higher import Higher
+from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import Series, Windows
 from tocsin_common.events import CandlesClosed, SignalRaised
 
 log = structlog.get_logger()
 
+END_OF_TIME_MS = 2**62
+
 
 class Engine:
     """Windows of every series of the given timeframes, and the strategies evaluated on them.
 
-    `tally` counts candles by what became of them: `evaluated`, `warmed` (warm-up only), `duplicate`, `late` (joined
-    the window, no signal), `dropped` (older than the window), `correction` (a later revision: not looked at, the
-    windows hold candles as first received) and `disordered` (a message that breaks the contract on order).
+    `timeframes` are those judged and the higher ones that strategies look at from there. `tally` counts candles by
+    what became of them: `evaluated`, `warmed` (warm-up only), `duplicate`, `late` (joined the window, no signal),
+    `dropped` (older than the window), `correction` (a later revision: not looked at, the windows hold candles as first
+    received) and `disordered` (a message that breaks the contract on order).
     """
 
-    def __init__(self, strategies: Sequence[AnyStrategy], timeframes: Sequence[str]) -> None:
-        self.timeframes = frozenset(timeframes)
-        self.evaluation = Evaluation(strategies)
+    def __init__(
+        self, strategies: Sequence[AnyStrategy], timeframes: Sequence[str], sizing: Sizing | None = None
+    ) -> None:
+        self.evaluation = Evaluation(strategies, sizing)
+        self._above = self.evaluation.higher_of(timeframes)
+        self.timeframes = frozenset(timeframes).union(*self._above.values())
         self.tally: Counter[str] = Counter()
-        self.windows = Windows()
+        self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes))
+        self._higher = Higher(self.windows.candles_of)
+        self._time_ms = 0
         self._early: list[SignalRaised] = []
 
     def add(self, events: Iterable[CandlesClosed], *, warm_up: bool = False) -> None:
@@ -37,11 +47,22 @@ class Engine:
             if event.timeframe in self.timeframes:
                 self._add(event, warm_up=warm_up or event.origin == "history")
 
-    def evaluate(self) -> list[SignalRaised]:
-        """Signals of all candles added since the last call, in publishing order (`evaluation.order`)."""
+    def evaluate(self, time_ms: int | None = None) -> list[SignalRaised]:
+        """Signals of all candles added since the last call, in publishing order (`evaluation.order`).
+
+        `time_ms`: everything that ended by then has been added (a mark's time); a candle that ended later waits for a
+        higher one it looks at. Without it nothing waits.
+        """
+        self._time_ms = END_OF_TIME_MS if time_ms is None else time_ms
         signals = sorted((*self._early, *self._evaluate()), key=order)
         self._early = []
         return signals
+
+    def resume(self, time_ms: int) -> None:
+        """After a restart: candles that waited at the last mark, of `time_ms`, wait again."""
+        self._time_ms = time_ms
+        if self._above:
+            self.windows.resume(time_ms, self._above)
 
     def _add(self, event: CandlesClosed, *, warm_up: bool) -> None:
         rows = len(event.open_ms)
@@ -60,12 +81,14 @@ class Engine:
         self.tally["warmed" if warm_up else "evaluated"] += added.fresh
         self.tally["duplicate"] += added.duplicate
         self.tally["late"] += added.late
+        if added.late:
+            self._higher.forget(event.timeframe)
         self.tally["dropped"] += added.dropped
 
     def _evaluate(self) -> list[SignalRaised]:
+        if self._above:
+            self.windows.hold(self._time_ms, self._above)
         frame = self.windows.frame()
-        if frame is None:
-            return []
-        signals = self.evaluation.signals(frame, self.windows.series)
+        signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
         self.windows.settle()
         return signals

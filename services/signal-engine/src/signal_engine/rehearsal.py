@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from signal_engine.evaluation import Evaluation
-from signal_engine.windows import BLOCK_CANDLES, WARM_UP_CANDLES, Windows
+from signal_engine.higher import Higher
+from signal_engine.windows import BLOCK_CANDLES, Windows
 from tocsin_common.events import CandlesClosed, SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -18,24 +19,25 @@ WAVE_CANDLES = 40
 
 
 def rehearse(evaluation: Evaluation) -> list[SignalRaised]:
-    """Evaluate waves of 5 %; the signals mean nothing and are for nobody."""
-    windows = Windows()
-    windows.add(_waves(), pending=True)
+    """Evaluate waves of 5 % in every timeframe; the signals mean nothing and are for nobody."""
+    windows = Windows(evaluation.warm_up_candles, TIMEFRAME_MS)
+    for timeframe in TIMEFRAME_MS:
+        windows.add(_waves(timeframe, evaluation.warm_up_candles + 2 * BLOCK_CANDLES), pending=True)
     frame = windows.frame()
     assert frame is not None
-    return evaluation.signals(frame, windows.series)
+    return evaluation.signals(frame, windows.series, Higher(windows.candles_of))
 
 
-def _waves() -> CandlesClosed:
-    at = np.arange(WARM_UP_CANDLES + 2 * BLOCK_CANDLES)
+def _waves(timeframe: str, candles: int) -> CandlesClosed:
+    at = np.arange(candles)
     close = 100 * (1 + 0.05 * np.sin(at * 2 * np.pi / WAVE_CANDLES))
     opened = np.concatenate((close[:1], close[:-1]))
     return CandlesClosed(
         exchange="rehearsal",
         symbol="WAVES/USDT",
-        timeframe="1m",
+        timeframe=timeframe,
         origin="history",
-        open_ms=(at * TIMEFRAME_MS["1m"]).tolist(),
+        open_ms=(at * TIMEFRAME_MS[timeframe]).tolist(),
         open=opened.tolist(),
         high=(np.maximum(opened, close) * 1.001).tolist(),
         low=(np.minimum(opened, close) * 0.999).tolist(),

@@ -93,13 +93,17 @@ class Rounds:
         candles = await self._bus.stream_state(CANDLES)
         through = min(self._last.candles_seq, candles.last_seq) if self._last else 0
         self._snapshots = Snapshots(
-            self._bus.bucket(SNAPSHOTS), identity=candles.identity, timeframes=self._engine.timeframes
+            self._bus.bucket(SNAPSHOTS),
+            identity=candles.identity,
+            timeframes=self._engine.timeframes,
+            warm_up_candles=self._engine.evaluation.warm_up_candles,
         )
         position = await self._restore(max(candles.first_seq - 1, 0), through)
         self._reader = self._bus.reader(CANDLES, after=position)
         while position < through:
             position = min(position + WARM_UP_STEP, through)
             self._engine.add(self._decoded(await self._reader.through(position)), warm_up=True)
+        self._engine.resume(self._last.time_ms if self._last else 0)
         self._outbox.clear()  # dead letters of that stretch were written when it was read first
         self._metrics.collect(self._engine)
         await self._look_what_is_stored()
@@ -138,7 +142,7 @@ class Rounds:
             messages = await self._reader.through(mark.candles_seq)
             self._unsaved += len(messages)
             self._engine.add(self._decoded(messages))
-            self._outbox += self._engine.evaluate()
+            self._outbox += self._engine.evaluate(mark.time_ms)
         self._metrics.collect(self._engine)
         if self._outbox:
             await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)

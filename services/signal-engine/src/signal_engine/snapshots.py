@@ -13,17 +13,17 @@ import msgspec
 import numpy as np
 import structlog
 
-from signal_engine.windows import BLOCK_CANDLES, PRICES, WARM_UP_CANDLES, Candles, Series
+from signal_engine.windows import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Candles, Series
 from tocsin_common.bus.protocol import KeyValue
 from tocsin_common.subjects import encode_token
 
 log = structlog.get_logger()
 
-LAYOUT = [1, BLOCK_CANDLES, WARM_UP_CANDLES]
-"""What a reader must agree on: the version of the format, and how far back windows reach."""
+LAYOUT = [2, BLOCK_CANDLES, KEPT_CANDLES]
+"""What a reader must agree on: the version of the format, and what windows keep beside their warm-up."""
 
-PART_SERIES = 50
-"""Series in one part: at most 352 rows of 48 bytes each, 0.9 MB."""
+PART_ROWS = 20_000
+"""Rows in one part, of 48 bytes each, unless one window alone has more: 1 MB."""
 
 
 class _StoredWindow(msgspec.Struct, frozen=True, array_like=True):
@@ -36,18 +36,23 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     layout: list[int]
     identity: str
     timeframes: list[str]
+    warm_up_candles: int
     candles_seq: int
     slot: Literal["a", "b"]
     parts: int
 
 
 class Snapshots:
-    """Saves and loads the windows of one engine: those of `timeframes`, fed from the stream with this `identity`."""
+    """Saves and loads the windows of one engine: those of `timeframes`, fed from the stream with this `identity`.
 
-    def __init__(self, bucket: KeyValue, *, identity: str, timeframes: Iterable[str]) -> None:
+    A snapshot fits when its windows reach back as far as `warm_up_candles`, or farther.
+    """
+
+    def __init__(self, bucket: KeyValue, *, identity: str, timeframes: Iterable[str], warm_up_candles: int) -> None:
         self._bucket = bucket
         self._identity = identity
         self._timeframes = sorted(timeframes)
+        self._warm_up_candles = warm_up_candles
         self._slot: Literal["a", "b"] = "a"
 
     async def save(self, windows: Sequence[tuple[Series, Candles]], *, candles_seq: int) -> None:
@@ -60,6 +65,7 @@ class Snapshots:
             layout=LAYOUT,
             identity=self._identity,
             timeframes=self._timeframes,
+            warm_up_candles=self._warm_up_candles,
             candles_seq=candles_seq,
             slot=slot,
             parts=len(parts),
@@ -73,7 +79,8 @@ class Snapshots:
             manifest = msgspec.msgpack.decode(await self._read(_key("manifest")), type=_Manifest)
             self._slot = manifest.slot
             here = (manifest.layout, manifest.identity, manifest.timeframes)
-            if here != (LAYOUT, self._identity, self._timeframes) or manifest.candles_seq > at_most:
+            reaches = manifest.warm_up_candles >= self._warm_up_candles and manifest.candles_seq <= at_most
+            if here != (LAYOUT, self._identity, self._timeframes) or not reaches:
                 return None
             windows = []
             for number in range(manifest.parts):
@@ -95,11 +102,16 @@ def _key(*parts: str | int) -> str:
 
 
 def _packed(windows: Sequence[tuple[Series, Candles]]) -> Iterator[bytes]:
-    for start in range(0, len(windows), PART_SERIES):
-        part = windows[start : start + PART_SERIES]
-        yield msgspec.msgpack.encode(
-            [_StoredWindow(series, candles.opens.tobytes(), candles.values.tobytes()) for series, candles in part]
-        )
+    part: list[_StoredWindow] = []
+    rows = 0
+    for series, candles in windows:
+        if part and rows + len(candles.opens) > PART_ROWS:
+            yield msgspec.msgpack.encode(part)
+            part, rows = [], 0
+        part.append(_StoredWindow(series, candles.opens.tobytes(), candles.values.tobytes()))
+        rows += len(candles.opens)
+    if part:
+        yield msgspec.msgpack.encode(part)
 
 
 def _unpacked(part: bytes) -> list[tuple[Series, Candles]]:

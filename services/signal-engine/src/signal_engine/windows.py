@@ -1,9 +1,13 @@
 """Candle windows per instrument and timeframe, anchored so that a value never depends on when it was computed.
 
 Time is cut into blocks of BLOCK_CANDLES candles of the timeframe, counted from the epoch. Every candle of a block is
-evaluated on the rows from WARM_UP_CANDLES candles before the block's start: recursions and rolling sums always begin
-at that anchor. So a candle's indicators depend on candle data alone: not on messages, rounds or restarts, and one
-query over all of history gives the same bytes (`history.py`).
+evaluated on the rows from `warm_up_candles` before the block's start: recursions and rolling sums always begin at
+that anchor. So a candle's indicators depend on candle data alone: not on messages, rounds or restarts, and one query
+over all of history gives the same bytes (`history.py`). How long the warm-up is follows from the strategies alone
+(`Evaluation.warm_up_candles`).
+
+A window takes 49 bytes a row and holds at most the warm-up, a block and KEPT_CANDLES: at the 384 candles that the
+defaults need, 25 kB an instrument and timeframe, thus 250 MB for 2,000 instruments in 5 timeframes.
 
 Which candles count is decided by stream order: a candle is evaluated on those that came before it on the stream.
 A duplicate is ignored. A late candle (older than the newest of its series) joins the window for the candles that
@@ -12,7 +16,7 @@ come after it, and raises no signal itself: its moment has passed. One older tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +28,9 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 
 BLOCK_CANDLES = 128
 
-WARM_UP_CANDLES = 224
-"""The longest look-back a strategy may have. At a block's first candle a recursion has run this long: the weight
-left to its seed is (1 - alpha)^224, that is 1e-4 for an EMA of 50, 3e-8 for an EMA of 26 and 6e-8 for Wilder's 14.
-224 + 128 candles of 4h are 59 days, which CANDLES (60 days) still holds after a restart."""
+KEPT_CANDLES = 8
+"""Candles before the newest whose own windows are kept whole: a lower timeframe may still look at them (at most
+LOOK_BACK_CANDLES of its own candles back)."""
 
 PRICES = ("open", "high", "low", "close", "volume")
 
@@ -73,15 +76,20 @@ class Anchored(NamedTuple):
 
 
 class Window:
-    """The last candles of one series, and which of them are pending. Arrays are replaced, never changed in place."""
+    """The last candles of one series, and which of them are pending; `held` ones of these wait (see `Windows.hold`).
 
-    def __init__(self, series: Series) -> None:
+    Arrays are replaced, never changed in place.
+    """
+
+    def __init__(self, series: Series, warm_up_candles: int) -> None:
         self.series = series
+        self.held: Bools | None = None
         self.opens: Ints = np.empty(0, np.int64)
         self.values: Floats = np.empty((len(PRICES), 0))
         self.pending: Bools = np.empty(0, np.bool_)
         self._length_ms = series.length_ms
         self._block_ms = BLOCK_CANDLES * self._length_ms
+        self._warm_up_ms = warm_up_candles * self._length_ms
 
     @property
     def newest_ms(self) -> int:
@@ -116,39 +124,63 @@ class Window:
             dropped=int(np.count_nonzero(~kept)),
         )
 
-    def anchored(self) -> Iterator[Anchored]:
-        """Every block that holds pending candles, with its warm-up rows."""
-        for block in sorted(set((self.opens[self.pending] // self._block_ms).tolist())):
+    @property
+    def ready(self) -> Bools:
+        """Pending candles that do not wait."""
+        return self.pending if self.held is None else self.pending & ~self.held
+
+    def anchored(self, wanted: Bools) -> Iterator[Anchored]:
+        """Every block that holds wanted candles, with its warm-up rows."""
+        for block in sorted(set((self.opens[wanted] // self._block_ms).tolist())):
             block_ms = block * self._block_ms
             bounds = (self._anchor_ms(block_ms), block_ms, block_ms + self._block_ms)
             lo, start, hi = (int(place) for place in np.searchsorted(self.opens, bounds))
-            new = self.pending[lo:hi].copy()
+            new = wanted[lo:hi].copy()
             new[: start - lo] = False
             yield Anchored(lo, hi, new)
 
-    def settle(self) -> None:
-        """All pending candles have been evaluated."""
-        self.pending = np.zeros(len(self.opens), np.bool_)
+    def settle(self) -> bool:
+        """All ready candles have been evaluated; says whether none is left."""
+        self.pending = np.zeros(len(self.opens), np.bool_) if self.held is None else self.held
+        self.held = None
+        if self.pending.any():
+            return False
         self.trim()
+        return True
 
     def trim(self) -> None:
-        """Forget what no later candle can need: at most WARM_UP_CANDLES + BLOCK_CANDLES rows stay."""
-        lo = int(np.searchsorted(self.opens, self._anchor_ms(self.newest_ms)))
+        """Forget what no later candle can need."""
+        lo = int(np.searchsorted(self.opens, self._anchor_ms(self.newest_ms - KEPT_CANDLES * self._length_ms)))
         if lo:
             self.opens, self.pending = self.opens[lo:].copy(), self.pending[lo:].copy()
             self.values = self.values[:, lo:].copy()
 
+    def unseen(self, time_ms: int, higher: Sequence[tuple[int, Ints]]) -> Bools:
+        """Candles that end after `time_ms` and miss a higher one: for each higher timeframe its length and opens."""
+        ends = self.opens + self._length_ms
+        missing = np.zeros(len(ends), np.bool_)
+        if len(ends) and ends[-1] > time_ms:
+            for length_ms, opens in higher:
+                missing |= ~np.isin(ends // length_ms * length_ms - length_ms, opens)
+            missing &= ends > time_ms
+        return missing
+
     def _anchor_ms(self, open_ms: int) -> int:
         """Where the window of the block that contains `open_ms` begins."""
-        return open_ms // self._block_ms * self._block_ms - WARM_UP_CANDLES * self._length_ms
+        return open_ms // self._block_ms * self._block_ms - self._warm_up_ms
 
 
 class Windows:
-    """All windows, and the frame of what is pending in them."""
+    """All windows, and the frame of what is pending in them.
 
-    def __init__(self) -> None:
+    `judged` are the timeframes whose candles are evaluated; those of others are only looked at by them.
+    """
+
+    def __init__(self, warm_up_candles: int, judged: Collection[str]) -> None:
         self.series: list[Series] = []
         self.pending = 0
+        self._warm_up_candles = warm_up_candles
+        self._judged = judged
         self._windows: dict[Series, tuple[int, Window]] = {}
         self._dirty: dict[int, Window] = {}
 
@@ -168,37 +200,47 @@ class Windows:
             self.pending += added.fresh
         return added
 
+    def hold(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
+        """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
+        names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
+        for window in self._dirty.values():
+            window.held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
+
+    def resume(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
+        """After a restart: what waited at a mark of `time_ms` is pending again."""
+        for number, window in self._windows.values():
+            if window.series.timeframe in self._judged:
+                window.pending = window.unseen(time_ms, self._above(window.series, higher))
+                if waiting := int(np.count_nonzero(window.pending)):
+                    self._dirty[number] = window
+                    self.pending += waiting
+
     def frame(self) -> pl.DataFrame | None:
-        """The rows needed to evaluate what is pending; None when nothing is.
+        """The rows needed to evaluate what is pending and does not wait; None when nothing is.
 
         Columns: series (index into `self.series`, u32), window (one per series and block, u32), open_ms (i64),
         PRICES (f64), before (close of the row before in the window; its own open for the first; f64), new (evaluate
         this row, bool), preceding (rows before it in its window, u32). Rows of a window are contiguous, oldest first.
         """
-        parts = [(number, window, part) for number, window in sorted(self._dirty.items()) for part in window.anchored()]
-        if not parts:
-            return None
-        sizes = [part.hi - part.lo for _, _, part in parts]
-        values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
-        preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
-        opens, closes = values[PRICES.index("open")], values[PRICES.index("close")]
-        columns = {
-            "series": np.repeat(np.array([number for number, _, _ in parts], np.uint32), sizes),
-            "window": np.repeat(np.arange(len(parts), dtype=np.uint32), sizes),
-            "open_ms": np.concatenate([window.opens[part.lo : part.hi] for _, window, part in parts]),
-            **dict(zip(PRICES, values, strict=True)),
-            "new": np.concatenate([part.new for _, _, part in parts]),
-            "before": np.where(preceding == 0, opens, np.roll(closes, 1)),
-            "preceding": preceding,
-        }
-        return pl.DataFrame(columns).with_columns(pl.col("window").set_sorted())
+        dirty = [(number, window) for number, window in sorted(self._dirty.items())]
+        judged = ((number, window) for number, window in dirty if window.series.timeframe in self._judged)
+        return _frame([(number, window, part) for number, window in judged for part in window.anchored(window.ready)])
+
+    def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[Series]] | None:
+        """See `higher.CandlesOf`."""
+        parts = []
+        for (exchange, symbol), rows in wanted.group_by("exchange", "symbol", maintain_order=True):
+            number, window = self._windows.get(Series(str(exchange), str(symbol), timeframe)) or (0, None)
+            if window is not None:
+                mask = np.isin(window.opens, rows["open_ms"].to_numpy())
+                parts += [(number, window, part) for part in window.anchored(mask)]
+        frame = _frame(parts)
+        return None if frame is None else (frame, self.series)
 
     def settle(self) -> None:
         """What the last frame held has been evaluated."""
-        for window in self._dirty.values():
-            window.settle()
-        self._dirty.clear()
-        self.pending = 0
+        self._dirty = {number: window for number, window in self._dirty.items() if not window.settle()}
+        self.pending = sum(int(np.count_nonzero(window.pending)) for window in self._dirty.values())
 
     def export(self) -> list[tuple[Series, Candles]]:
         """Every window as it is now; cheap, because nothing is copied."""
@@ -210,6 +252,42 @@ class Windows:
         window.add(candles.opens, candles.values, pending=False)
 
     def _open(self, series: Series) -> tuple[int, Window]:
-        self._windows[series] = (len(self.series), Window(series))
+        self._windows[series] = (len(self.series), Window(series, self._warm_up_candles))
         self.series.append(series)
         return self._windows[series]
+
+    def _above(self, series: Series, higher: Mapping[str, Collection[str]]) -> list[tuple[int, Ints]]:
+        """Length and open times of the candles of the higher timeframes of a series."""
+        found = []
+        for timeframe in higher.get(series.timeframe, ()):
+            _, window = self._windows.get(series._replace(timeframe=timeframe)) or (0, None)
+            found.append((TIMEFRAME_MS[timeframe], window.opens if window else np.empty(0, np.int64)))
+        return found
+
+
+def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None:
+    if not parts:
+        return None
+    sizes = [part.hi - part.lo for _, _, part in parts]
+    values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
+    preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
+    opens, closes = values[PRICES.index("open")], values[PRICES.index("close")]
+    columns = {
+        "series": np.repeat(np.array([number for number, _, _ in parts], np.uint32), sizes),
+        "window": np.repeat(np.arange(len(parts), dtype=np.uint32), sizes),
+        "open_ms": np.concatenate([window.opens[part.lo : part.hi] for _, window, part in parts]),
+        **dict(zip(PRICES, values, strict=True)),
+        "new": np.concatenate([part.new for _, _, part in parts]),
+        "before": np.where(preceding == 0, opens, np.roll(closes, 1)),
+        "preceding": preceding,
+    }
+    return pl.DataFrame(columns).with_columns(pl.col("window").set_sorted())
+
+
+def blank() -> pl.DataFrame:
+    """A frame of one row that is not new: what there is to know of columns where no candle is."""
+    window = Window(Series("", "", "1m"), 0)
+    window.add(np.zeros(1, np.int64), np.ones((len(PRICES), 1)), pending=False)
+    frame = _frame([(0, window, Anchored(0, 1, np.zeros(1, np.bool_)))])
+    assert frame is not None
+    return frame

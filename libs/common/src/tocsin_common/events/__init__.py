@@ -35,7 +35,7 @@ from tocsin_common.events.market import (
 )
 from tocsin_common.events.paper import EquityMarked, Holding, OrderFilled, PortfolioOpened, SignalSkipped
 from tocsin_common.events.quotes import FundingChanged, QuoteMoved, TickerUpdated
-from tocsin_common.events.signals import OutcomeMeasured, Side, SignalRaised
+from tocsin_common.events.signals import OutcomeMeasured, Risk, Side, SignalRaised, StopBasis
 
 AnyEvent = (
     TradesReceived
@@ -101,10 +101,12 @@ __all__ = [
     "OutcomeMeasured",
     "PortfolioOpened",
     "QuoteMoved",
+    "Risk",
     "SendDue",
     "Side",
     "SignalRaised",
     "SignalSkipped",
+    "StopBasis",
     "TickerUpdated",
     "TradesReceived",
     "decode",

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from tocsin_common import subjects
 from tocsin_common.events.event import Event
 from tocsin_common.ids import derive
 
 Side = Literal["long", "short"]
+StopBasis = Literal["atr", "structure"]
+
+
+class Risk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a signal costs when it is wrong, and how much to trade so that it costs no more.
+
+    `stop_basis` is what the stop is measured by, `r` its distance from entry in price; beyond `invalidation` (between
+    stop and entry) the reason for the trade is gone. `size` is the amount of the base currency that loses
+    `risk_percent` of `equity` (quote currency) at the stop, or less where `leverage_cap` allows no more: with that
+    leverage or less a position is not liquidated before its stop.
+    """
+
+    stop_basis: StopBasis
+    r: float
+    invalidation: float
+    equity: float
+    risk_percent: float
+    size: float
+    leverage_cap: float
 
 
 class SignalRaised(Event, frozen=True, kw_only=True, tag="signal.v1"):
     """A strategy saw its conditions met on a closed candle.
 
     `confirmed_ms` is when a live observer could first have known (the close of the candle). `entry` is that
-    close; `stop` and `targets` (nearest first) are prices; the signal dies at `expires_ms` (exclusive).
+    close; `stop` and `targets` (nearest first) are prices; the signal dies at `expires_ms` (exclusive). `strategy`
+    is the name the strategy runs under, `definition` the strategy's own name where that is another one.
     """
 
     strategy: str
@@ -34,6 +56,8 @@ class SignalRaised(Event, frozen=True, kw_only=True, tag="signal.v1"):
     expires_ms: int
     reasons: list[str]
     features: dict[str, float] = {}
+    definition: str = ""
+    risk: Risk | None = None
 
     @property
     def signal_id(self) -> str:

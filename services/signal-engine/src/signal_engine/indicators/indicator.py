@@ -32,13 +32,16 @@ class Indicator(Generic[P]):
         self.memory = memory
         self.__doc__ = function.__doc__
         self._function = function
+        self._made: dict[str, pl.Expr] = {}
         self._signature = inspect.signature(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> pl.Expr:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         name = "_".join([self.name, *(_text(period) for period in bound.args)])
-        return self._function(*args, **kwargs).alias(name)
+        if name not in self._made:  # one expression, so that who asks twice is seen to mean the same
+            self._made[name] = self._function(*args, **kwargs).alias(name)
+        return self._made[name]
 
 
 def indicator(memory: Callable[..., int | None]) -> Callable[[Callable[P, pl.Expr]], Indicator[P]]:

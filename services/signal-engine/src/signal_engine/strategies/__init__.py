@@ -7,9 +7,30 @@ from collections.abc import Mapping
 from signal_engine.strategies.donchian_breakout import DonchianBreakout
 from signal_engine.strategies.ema_cross import EmaCross
 from signal_engine.strategies.rsi_reversion import RsiReversion
-from signal_engine.strategies.strategy import LOOK_BACK_CANDLES, AnyStrategy, Judgement, Params, Row, Strategy, checked
+from signal_engine.strategies.strategy import (
+    LOOK_BACK_CANDLES,
+    AnyStrategy,
+    Judgement,
+    Params,
+    Row,
+    Strategy,
+    checked,
+    confidence,
+    ramp,
+)
 
-__all__ = ["LOOK_BACK_CANDLES", "STRATEGIES", "AnyStrategy", "Judgement", "Params", "Row", "Strategy", "build"]
+__all__ = [
+    "LOOK_BACK_CANDLES",
+    "STRATEGIES",
+    "AnyStrategy",
+    "Judgement",
+    "Params",
+    "Row",
+    "Strategy",
+    "build",
+    "confidence",
+    "ramp",
+]
 
 STRATEGIES: dict[str, type[AnyStrategy]] = {
     EmaCross.name: EmaCross,
@@ -18,9 +39,12 @@ STRATEGIES: dict[str, type[AnyStrategy]] = {
 }
 
 
-def build(name: str, params: Mapping[str, object] | None = None) -> AnyStrategy:
-    """A strategy with these parameters, defaults for the rest. Raises ValueError naming everything that is wrong."""
+def build(name: str, params: Mapping[str, object] | None = None, *, instance: str | None = None) -> AnyStrategy:
+    """A strategy with these parameters, defaults for the rest, that runs under `instance` (default: its own name).
+
+    Raises ValueError naming everything that is wrong.
+    """
     kind = STRATEGIES.get(name)
     if kind is None:
         raise ValueError(f"there is no strategy {name!r}; the strategies are {', '.join(sorted(STRATEGIES))}")
-    return kind(checked(kind.params_type, params or {}))
+    return kind(checked(kind.params_type, params or {}), instance)

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from signal_engine import indicators as ind
-from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, ramp
+from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, confidence, ramp
 from tocsin_common.events import Side
 
 VOLUME_PERIOD = 20
@@ -33,14 +33,10 @@ class DonchianBreakout(Strategy[DonchianBreakoutParams]):
     version = "1"
     params_type = DonchianBreakoutParams
 
-    @property
-    def warm_up_candles(self) -> int:
-        return max(self.params.channel + 1, 4 * self.params.atr_period)
-
     def indicators(self) -> list[pl.Expr]:
         p = self.params
         channel = [ind.highest(p.channel), ind.lowest(p.channel)]
-        return [*channel, ind.atr(p.atr_period), ind.volume_ratio(VOLUME_PERIOD)]
+        return [*channel, ind.volume_ratio(VOLUME_PERIOD)]
 
     def long(self) -> pl.Expr:
         upper = pl.col(f"highest_{self.params.channel}")
@@ -64,7 +60,7 @@ class DonchianBreakout(Strategy[DonchianBreakoutParams]):
         beyond, volume = abs(close - edge) / atr, row[f"volume_ratio_{VOLUME_PERIOD}"]
         where, what = ("above", "high") if side == "long" else ("below", "low")
         return Judgement(
-            confidence=round(40 + 30 * ramp(beyond, 0, 1) + 30 * ramp(volume, 1, 4)),
+            confidence=confidence((30, ramp(beyond, 0, 1)), (30, ramp(volume, 1, 4))),
             reasons=[
                 f"close {close:.6g} is {where} the {what} of {p.channel} candles ({edge:.6g}) by {beyond:.1f} ATR",
                 f"volume is {volume:.1f} times its mean",

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from signal_engine import indicators as ind
-from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, ramp
+from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, confidence, ramp
 from tocsin_common.events import Side
 
 VOLUME_PERIOD = 20
@@ -35,14 +35,10 @@ class EmaCross(Strategy[EmaCrossParams]):
     version = "1"
     params_type = EmaCrossParams
 
-    @property
-    def warm_up_candles(self) -> int:
-        return max(self.params.trend, 3 * self.params.slow)
-
     def indicators(self) -> list[pl.Expr]:
         p = self.params
         averages = [ind.ema(p.fast), ind.ema(p.slow), ind.sma(p.trend)]
-        return [*averages, ind.atr(p.atr_period), ind.volume_ratio(VOLUME_PERIOD)]
+        return [*averages, ind.volume_ratio(VOLUME_PERIOD)]
 
     def long(self) -> pl.Expr:
         return ind.crosses_above(self._fast, self._slow) & (pl.col("close") > self._trend)
@@ -57,7 +53,7 @@ class EmaCross(Strategy[EmaCrossParams]):
         distance = abs(close - trend) / atr
         where = "above" if side == "long" else "below"
         return Judgement(
-            confidence=round(40 + 30 * ramp(distance, 0, 4) + 30 * ramp(volume, 1, 3)),
+            confidence=confidence((30, ramp(distance, 0, 4)), (30, ramp(volume, 1, 3))),
             reasons=[
                 f"EMA {p.fast} ({fast:.6g}) crossed {where} EMA {p.slow} ({slow:.6g})",
                 f"close {close:.6g} is {where} SMA {p.trend} ({trend:.6g}) by {distance:.1f} ATR",

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from signal_engine import indicators as ind
-from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, ramp
+from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, confidence, ramp
 from tocsin_common.events import Side
 
 EXTREME_CANDLES = 5
@@ -31,12 +31,8 @@ class RsiReversion(Strategy[RsiReversionParams]):
     version = "1"
     params_type = RsiReversionParams
 
-    @property
-    def warm_up_candles(self) -> int:
-        return min(200, 8 * self.params.period)
-
     def indicators(self) -> list[pl.Expr]:
-        return [ind.rsi(self.params.period), ind.atr(self.params.atr_period)]
+        return [ind.rsi(self.params.period)]
 
     def recent(self) -> list[pl.Expr]:
         lowest = self._rsi.rolling_min(EXTREME_CANDLES).alias("rsi_lowest")
@@ -62,7 +58,7 @@ class RsiReversion(Strategy[RsiReversionParams]):
             turned, was = "back below", "high"
         depth, rejection = abs(threshold - extreme), rejection / spread if spread > 0 else 0.0
         return Judgement(
-            confidence=round(40 + 40 * ramp(depth, 0, 20) + 20 * rejection),
+            confidence=confidence((40, ramp(depth, 0, 20)), (20, rejection)),
             reasons=[
                 f"RSI {p.period} came {turned} {threshold:g} ({rsi:.1f})",
                 f"its {was} of the last {EXTREME_CANDLES} candles was {extreme:.1f}",

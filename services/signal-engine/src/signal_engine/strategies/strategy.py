@@ -1,28 +1,37 @@
-"""What a strategy is: parameters, indicator expressions, entry conditions, and a judgement of each entry.
+"""What a strategy is: parameters, indicator expressions, entry conditions, a stop, and a judgement of each entry.
 
-Everything else (windows, stops, targets, expiry, ids) is the same for all and lives in `evaluation.py`.
+Everything else (windows, higher timeframes, targets, sizes, expiry, ids) is the same for all and done by the engine.
+
+Confidence, 0..100, says how good an entry looks beside the same strategy's other entries: BASE_CONFIDENCE for one that
+just fulfils the conditions, and up to GRADED_POINTS more for named strengths (`confidence`). It is a rank and not a
+probability: what share of signals of a given confidence reached their targets is measured from their outcomes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import polars as pl
 from pydantic import Field, ValidationError, field_validator
 
+from signal_engine import indicators as ind
 from tocsin_common.config import Section
 from tocsin_common.events import Side
 from tocsin_common.ids import derive
 
 Row = Mapping[str, float]
-"""One fired candle: open, high, low, close, volume and every indicator of the strategy, by column name."""
+"""One fired candle: open, high, low, close, volume and every column of the strategy, by name."""
 
 
 LOOK_BACK_CANDLES = 5
-"""How many candles before the fired one `recent`, `long` and `short` may look at."""
+"""How many candles before the fired one `recent`, `long`, `short` and `stop` may look at."""
+
+BASE_CONFIDENCE, GRADED_POINTS = 40, 60
+
+PRICES = ("open", "high", "low", "close", "volume")
 
 
 class Params(Section):
@@ -47,40 +56,73 @@ class Params(Section):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How good an entry looks: confidence 0..100, why in short sentences, and the figures behind it (all finite)."""
+    """How good an entry looks: confidence 0..100, why in short sentences, and the figures behind it (all finite).
+
+    `invalidation` is the price at which the reason for the trade is gone, between stop and entry; None: the stop.
+    """
 
     confidence: int
     reasons: list[str]
     features: dict[str, float]
+    invalidation: float | None = None
 
 
 P = TypeVar("P", bound=Params)
 
 
 class Strategy(ABC, Generic[P]):
-    """A named, versioned rule. A change that alters any signal is a new `version`."""
+    """A named, versioned rule. A change that alters any signal is a new `version`.
+
+    `timeframes` are those it judges; empty: all that are configured. `instance` is the name it runs under: its own,
+    or another one where variants run side by side.
+    """
 
     name: ClassVar[str]
     version: ClassVar[str]
     params_type: ClassVar[type[Params]]
+    timeframes: ClassVar[tuple[str, ...]] = ()
+    stop_basis: ClassVar[Literal["atr", "structure"]] = "atr"
+    """What `stop` measures: override both together."""
 
-    def __init__(self, params: P) -> None:
+    def __init__(self, params: P, instance: str | None = None) -> None:
         self.params = params
+        self.instance = instance or self.name
         values = sorted(params.model_dump().items())
         self.params_hash = derive("params", *(part for key, value in values for part in (key, repr(value))))
         self.atr_column = f"atr_{params.atr_period}"
 
-    @property
-    @abstractmethod
-    def warm_up_candles(self) -> int:
-        """How many candles must precede one before it may fire."""
-
     @abstractmethod
     def indicators(self) -> list[pl.Expr]:
-        """Columns computed over the whole window, the ATR of `atr_period` among them (see `indicators.py`)."""
+        """Columns over the candles of the judged timeframe (see `indicators`); the ATR of `atr_period` is there too."""
+
+    def higher(self) -> Mapping[str, Sequence[pl.Expr]]:
+        """Columns over the candles of higher timeframes, by timeframe; `ema_50` of `1h` is the column `ema_50@1h`.
+
+        A candle sees the higher candle that closed last when it closed itself, at the same moment included. The column
+        is null where that candle is missing (a gap) and before its indicator is warm. Prices (`pl.col("close")`) may
+        be asked for as well.
+        """
+        return {}
+
+    def memory(self, expr: pl.Expr) -> int:
+        """Candles after which what came before them weighs less than 1e-9 in this column.
+
+        Override it for indicators of your own, and for those that never forget, with the candles you need of them.
+        Raises ValueError for an indicator of which it does not know.
+        """
+        return 0 if expr.meta.output_name() in PRICES else ind.memory_of(expr)
+
+    @property
+    def warm_up_candles(self) -> int:
+        """How many candles must precede one before it may fire: all that its columns, and those before it, are of."""
+        return LOOK_BACK_CANDLES + max(self.memory(expr) for expr in self.columns())
+
+    def columns(self) -> list[pl.Expr]:
+        """`indicators`, and the ATR."""
+        return [*self.indicators(), ind.atr(self.params.atr_period)]
 
     def recent(self) -> list[pl.Expr]:
-        """Further columns, from the indicators of the last LOOK_BACK_CANDLES."""
+        """Further columns, from those of the last LOOK_BACK_CANDLES and of higher timeframes."""
         return []
 
     @abstractmethod
@@ -91,9 +133,14 @@ class Strategy(ABC, Generic[P]):
     def short(self) -> pl.Expr:
         """When to sell; never true together with `long`."""
 
+    def stop(self, side: Side) -> pl.Expr:
+        """The price at which the trade is over: below the close of a long, above that of a short. This far is 1 R."""
+        distance = self.params.stop_atr * pl.col(self.atr_column)
+        return pl.col("close") - distance if side == "long" else pl.col("close") + distance
+
     @abstractmethod
     def judge(self, row: Row, side: Side) -> Judgement:
-        """Confidence and reasons of a candle that fired."""
+        """Confidence (see `confidence`) and reasons of a candle that fired."""
 
 
 AnyStrategy = Strategy[Any]
@@ -102,6 +149,13 @@ AnyStrategy = Strategy[Any]
 def ramp(value: float, low: float, high: float) -> float:
     """0 at `low` and below, 1 at `high` and above, linear between."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def confidence(*strengths: tuple[float, float]) -> int:
+    """BASE_CONFIDENCE plus points for strengths, each (points, how strong 0..1); the points make GRADED_POINTS."""
+    if sum(points for points, _ in strengths) != GRADED_POINTS:
+        raise ValueError(f"the points of all strengths are {GRADED_POINTS} together")
+    return round(BASE_CONFIDENCE + sum(points * strength for points, strength in strengths))
 
 
 def checked(kind: type[P], values: Mapping[str, object]) -> P:

@@ -1,0 +1,114 @@
+"""A strategy made ready: its expressions built once, and how many candles they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import polars as pl
+
+from signal_engine.strategies import AnyStrategy
+from signal_engine.windows import BLOCK_CANDLES, PRICES
+from tocsin_trading.timeframes import TIMEFRAME_MS
+
+MAX_WARM_UP_CANDLES = 8_192
+"""What a strategy may ask for: an EMA of 790, a Wilder average of 395. A series then takes 0.4 MB."""
+
+RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "before", "new", "preceding", "long", "short", "stop"})
+"""Column names that are taken."""
+
+
+class Prepared:
+    """Expressions of one strategy. Raises ValueError, in a sentence, when they cannot be had.
+
+    `columns` run over the windows, `higher` over those of a higher timeframe (each null before it is warm), `recent`
+    and `conditions` (long, short, stop_long, stop_short) over the rows that may fire.
+    """
+
+    def __init__(self, strategy: AnyStrategy) -> None:
+        self.strategy = strategy
+        try:
+            self.columns = strategy.columns()
+            self.higher = {timeframe: self._warm(timeframe, asked) for timeframe, asked in strategy.higher().items()}
+            self.recent = strategy.recent()
+            self.conditions = [
+                strategy.long().fill_null(value=False).alias("long"),
+                strategy.short().fill_null(value=False).alias("short"),
+                strategy.stop("long").alias("stop_long"),
+                strategy.stop("short").alias("stop_short"),
+            ]
+            self.warm_up_candles = strategy.warm_up_candles
+            self.memory = max([self.warm_up_candles, *self._higher_memory()])
+        except Exception as error:
+            raise ValueError(f"{strategy.instance} cannot be used: {type(error).__name__}: {error}") from error
+        self._check()
+
+    def judges(self, timeframe: str) -> bool:
+        """Whether candles of this timeframe are evaluated."""
+        return not self.strategy.timeframes or timeframe in self.strategy.timeframes
+
+    def above(self, timeframe: str) -> list[str]:
+        """The higher timeframes that candles of this one look at."""
+        if not self.judges(timeframe):
+            return []
+        return [higher for higher in self.higher if TIMEFRAME_MS[higher] > TIMEFRAME_MS[timeframe]]
+
+    def _warm(self, timeframe: str, asked: Iterable[pl.Expr]) -> list[pl.Expr]:
+        return [
+            pl.when(pl.col("preceding") >= self.strategy.memory(expr))
+            .then(expr)
+            .alias(f"{expr.meta.output_name()}@{timeframe}")
+            for expr in asked
+        ]
+
+    def _higher_memory(self) -> list[int]:
+        return [self.strategy.memory(expr) for asked in self.strategy.higher().values() for expr in asked]
+
+    def _check(self) -> None:
+        name = self.strategy.instance
+        unknown = sorted({*self.strategy.timeframes, *self.higher} - TIMEFRAME_MS.keys())
+        if unknown:
+            raise ValueError(f"{name} asks for timeframes that nobody makes: {', '.join(unknown)}")
+        taken = sorted(RESERVED & {expr.meta.output_name() for expr in (*self.columns, *self.recent)})
+        if taken:
+            raise ValueError(f"{name} names columns like those of every market: {', '.join(taken)}")
+        if self.memory > MAX_WARM_UP_CANDLES:
+            raise ValueError(f"{name} needs {self.memory} candles to warm up, {MAX_WARM_UP_CANDLES} at most are kept")
+
+
+def prepare(strategies: Sequence[AnyStrategy]) -> list[Prepared]:
+    """All of them. Raises ValueError when one cannot be used, or two mean different things by one column's name."""
+    prepared = [Prepared(strategy) for strategy in strategies]
+    for columns_of in (lambda one: one.columns, _higher):
+        known: dict[str, tuple[pl.Expr, Prepared]] = {}
+        for one in prepared:
+            for expr in columns_of(one):
+                name = expr.meta.output_name()
+                other, owner = known.setdefault(name, (expr, one))
+                if not other.meta.eq(expr):
+                    names = f"{owner.strategy.instance} and {one.strategy.instance}"
+                    raise ValueError(f"{names} mean different things by the column {name!r}: rename one")
+    return prepared
+
+
+def warm_up_of(prepared: Iterable[Prepared]) -> int:
+    """Candles a window holds before its block: the longest memory there is, in whole blocks.
+
+    So most changes of one strategy leave the others' values as they are, to the last digit.
+    """
+    return -(-max(one.memory for one in prepared) // BLOCK_CANDLES) * BLOCK_CANDLES
+
+
+def higher_of(prepared: Iterable[Prepared], timeframes: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """By timeframe: the higher ones its candles look at, where there are any."""
+    ready = list(prepared)
+    found = {timeframe: frozenset(h for one in ready for h in one.above(timeframe)) for timeframe in timeframes}
+    return {timeframe: above for timeframe, above in found.items() if above}
+
+
+def once(prepared: Iterable[Prepared], columns_of: Callable[[Prepared], Iterable[pl.Expr]]) -> list[pl.Expr]:
+    """Every column once, by its name."""
+    return list({expr.meta.output_name(): expr for one in prepared for expr in columns_of(one)}.values())
+
+
+def _higher(one: Prepared) -> list[pl.Expr]:
+    return [expr for columns in one.higher.values() for expr in columns]
