@@ -49,7 +49,7 @@ class PostgresServer(ServerProcess):
         await self.end_stale(self._pid_file)
         if not self._data.exists():
             self._initialise(programs, account)
-        command = (programs / "postgres", "-D", self._data, *self._options())
+        command: tuple[str | Path, ...] = (programs / "postgres", "-D", self._data, *self._options())
         self.spawn(*command, account=account, niceness=READ_MODEL_NICENESS)
         await self.wait_until(self._is_ready)
 
