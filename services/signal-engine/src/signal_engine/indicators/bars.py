@@ -51,6 +51,10 @@ class Mark(NamedTuple):
         """The value in the event's row, NaN where there is no event."""
         return np.where(self.found, values[self.row], np.nan)
 
+    def age(self) -> Floats:
+        """How many rows ago the event was, NaN where there is none."""
+        return np.where(self.found, np.arange(len(self.row)) - self.row, np.nan)
+
 
 def latest(bars: Bars, event: Bools) -> Mark:
     """The latest event at or before each row."""
@@ -70,7 +74,7 @@ def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
     """An expression of a computation over the whole frame; null where it gives NaN."""
 
     def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
-        *prices, preceding = (column.to_numpy() for column in columns)
-        return pl.Series(compute(Bars(*prices, preceding.astype(np.int64))))
+        opens, high, low, close, volume, preceding = (column.to_numpy() for column in columns)
+        return pl.Series(compute(Bars(opens, high, low, close, volume, preceding.astype(np.int64))))
 
     return pl.map_batches(list(Bars._fields), evaluate, return_dtype=pl.Float64).fill_nan(None)

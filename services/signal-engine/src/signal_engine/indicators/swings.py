@@ -27,7 +27,7 @@ def swing_high_price(k: int = 3) -> pl.Expr:
 @indicator(memory=swing_memory)
 def swing_high_bar(k: int = 3) -> pl.Expr:
     """How many candles ago that swing high was; k on the candle that confirms it."""
-    return over_bars(lambda bars: _swing_bar(bars, k, swing_highs(bars, k)))
+    return over_bars(lambda bars: swing_highs(bars, k).age() + k)
 
 
 @indicator(memory=swing_memory)
@@ -39,7 +39,7 @@ def swing_low_price(k: int = 3) -> pl.Expr:
 @indicator(memory=swing_memory)
 def swing_low_bar(k: int = 3) -> pl.Expr:
     """How many candles ago that swing low was; k on the candle that confirms it."""
-    return over_bars(lambda bars: _swing_bar(bars, k, swing_highs(bars.mirrored(), k)))
+    return over_bars(lambda bars: swing_highs(bars.mirrored(), k).age() + k)
 
 
 @indicator(memory=swing_memory)
@@ -66,10 +66,6 @@ def swing_highs(bars: Bars, k: int) -> Mark:
 def swing_price(bars: Bars, k: int, swing: Mark) -> Floats:
     """Price of each row's latest swing high, NaN where there is none."""
     return swing.take(np.roll(bars.high, k))
-
-
-def _swing_bar(bars: Bars, k: int, swing: Mark) -> Floats:
-    return np.where(swing.found, bars.rows - swing.row + k, np.nan)
 
 
 def _sweep(bars: Bars, k: int) -> Floats:

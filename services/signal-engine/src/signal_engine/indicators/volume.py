@@ -9,7 +9,8 @@ from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, VOLUME, WINDOW,
 
 OPEN_MS, PRECEDING = pl.col("open_ms"), pl.col("preceding")
 
-TYPICAL = (HIGH + LOW + CLOSE) / 3.0
+TYPICAL = (HIGH + LOW + CLOSE) * (1.0 / 3.0)
+"""Times a third, not by three: dividing a column by a number, Polars rounds a single row otherwise than many."""
 
 SESSION_MS = 86_400_000
 """A session is a UTC day: crypto markets never close, and exchanges count their days so."""

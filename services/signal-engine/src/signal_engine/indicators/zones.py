@@ -126,18 +126,17 @@ def fvg_bear_bar() -> pl.Expr:
 
 
 def _bull_block(bars: Bars, k: int) -> Zone:
-    falling = latest(bars, bars.close < bars.open)
-    block = Mark(np.roll(falling.row, 1), np.roll(falling.found, 1) & (bars.preceding > 0))
-    confirmed = latest(bars, breaks_upwards(bars, k) & block.found)
-    low, high = confirmed.take(block.take(bars.low)), confirmed.take(block.take(bars.high))
-    bar = bars.rows - confirmed.take(block.row.astype(np.float64))
-    return _until(bars, bars.close < low, confirmed, Zone(low, high, bar, bars.rows - confirmed.row))
+    falling = latest(bars, bars.close < bars.open)  # a break is never a window's first row: the row before is its own
+    low, high, ago = (np.roll(values, 1) for values in (falling.take(bars.low), falling.take(bars.high), falling.age()))
+    confirmed = latest(bars, breaks_upwards(bars, k) & ~np.isnan(low))
+    low, high, age = confirmed.take(low), confirmed.take(high), confirmed.age()
+    return _until(bars, bars.close < low, confirmed, Zone(low, high, age + confirmed.take(ago) + 1.0, age))
 
 
 def _bull_gap(bars: Bars) -> Zone:
     before = np.roll(bars.high, 2)
     confirmed = latest(bars, (bars.low > before) & (bars.preceding >= 2))
-    low, high, age = confirmed.take(before), confirmed.take(bars.low), bars.rows - confirmed.row
+    low, high, age = confirmed.take(before), confirmed.take(bars.low), confirmed.age()
     return _until(bars, bars.low <= low, confirmed, Zone(low, high, age + 1.0, age))
 
 
