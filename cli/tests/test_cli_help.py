@@ -13,6 +13,7 @@ COMMANDS = [
     "replay",
     "download",
     "signals",
+    "check lookahead",
     "audit",
     "rebuild",
     "doctor",
@@ -25,7 +26,7 @@ COMMANDS = [
     "keys revoke",
 ]
 
-WORKS_ON = {"download": "--out", "signals": "--from"}
+WORKS_ON = {"download": "--out", "signals": "--from", "check lookahead": "--from"}
 """The option that says what a command works on, where it is not a data directory."""
 
 
@@ -38,7 +39,7 @@ def test_help_teaches(command: str) -> None:
     assert WORKS_ON.get(command, "--data-dir") in result.output
 
 
-@pytest.mark.parametrize("group", ["", "streams", "keys"])
+@pytest.mark.parametrize("group", ["", "check", "streams", "keys"])
 def test_a_group_lists_its_commands(group: str) -> None:
     result = CliRunner().invoke(app, [*group.split(), "--help"])
     assert result.exit_code == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tocsin.commands import audit, doctor, download, keys, migrate, rebuild, replay, seed, signals, streams, up
+from tocsin.commands import audit, check, doctor, download, keys, migrate, rebuild, replay, seed, signals, streams, up
 from tocsin_common import logs
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(seed.seed)
+app.add_typer(check.app, name="check")
 app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")
 
