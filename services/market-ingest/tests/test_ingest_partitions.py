@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from market_ingest.partitions.ownership import Ownership
-from market_ingest.partitions.sharing import ALL
+from market_ingest.partitions.market import MARKET_INGEST
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.bus.reading import read_page
 from tocsin_common.errors import Unreachable
 from tocsin_common.events import FeedChanged, TradesReceived
+from tocsin_common.partitions.ownership import Ownership
+from tocsin_common.partitions.sharing import ALL
 from tocsin_common.streams import FEEDS, LEASES, TRADES
 from tocsin_common.subjects import partition_of
 
@@ -54,7 +55,8 @@ class Replica:
         self.bus = Cuttable(bus)
         self.stop = asyncio.Event()
         self.changes = 0
-        self.ownership = Ownership(self.bus, allowed, self._changed, ttl_s=ttl_s, look_s=0.05, host=host)  # type: ignore[arg-type]
+        options: Any = {"ttl_s": ttl_s, "look_s": 0.05, "host": host}
+        self.ownership = Ownership(self.bus, MARKET_INGEST, allowed, self._changed, **options)  # type: ignore[arg-type]
         self._task = asyncio.create_task(self.ownership.run(self.stop))
 
     @property
@@ -219,18 +221,19 @@ async def test_refused_by_a_newer_fence_it_gives_the_partition_up(memory_bus: Me
 WRITER = textwrap.dedent(
     """
     import asyncio, sys
-    from market_ingest.partitions.ownership import Ownership
-    from market_ingest.partitions.sharing import ALL
+    from market_ingest.partitions.market import MARKET_INGEST
     from tocsin_common.bus.jetstream import JetStreamBus
     from tocsin_common.bus.leases import Lease
     from tocsin_common.config import NatsSection
+    from tocsin_common.partitions.ownership import Ownership
+    from tocsin_common.partitions.sharing import ALL
     sys.path.insert(0, sys.argv[3])
     from test_ingest_partitions import trade
 
     async def write(name, url):
         Lease.held = True  # it never notices that its time is over: as if paused right after it looked
         bus = await JetStreamBus.connect(NatsSection(url=url), name=name)
-        ownership = Ownership(bus, ALL, lambda: None, ttl_s=1, look_s=0.1, host=name)
+        ownership = Ownership(bus, MARKET_INGEST, ALL, lambda: None, ttl_s=1, look_s=0.1, host=name)
         running = asyncio.create_task(ownership.run(asyncio.Event()))
         n = 0
         while True:
@@ -265,7 +268,7 @@ async def trades_by(bus: Bus) -> list[str]:
 async def two_share(bus: Bus) -> bool:
     """Whether two replicas hold 32 partitions each."""
     entries = await bus.bucket(LEASES).all()
-    held = Counter(entry.value for key, entry in entries.items() if key.startswith("ingest-partition-"))
+    held = Counter(entry.value for key, entry in entries.items() if key.startswith("market-ingest-partition-"))
     return sorted(held.values()) == [32, 32]
 
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from market_ingest.partitions.conductor import Conductor
-from market_ingest.partitions.merging import Report
-from market_ingest.partitions.ownership import Ownership
-from market_ingest.partitions.sharing import ALL
+from market_ingest.partitions.market import MARKET_INGEST
+from market_ingest.partitions.merging import MarketClock, Report
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.events import ClockAdvanced
+from tocsin_common.partitions.conductor import Conductor
+from tocsin_common.partitions.ownership import Ownership
+from tocsin_common.partitions.sharing import ALL
 from tocsin_common.streams import CLOCK, PROGRESS
 
 
@@ -21,14 +22,15 @@ class Replica:
 
     def __init__(self, bus: MemoryBus, host: str) -> None:
         self.marks: list[tuple[ClockAdvanced, frozenset[int]]] = []
-        self.ownership = Ownership(bus, ALL, lambda: None, ttl_s=1, look_s=0.05, host=host)
+        self.ownership = Ownership(bus, MARKET_INGEST, ALL, lambda: None, ttl_s=1, look_s=0.05, host=host)
         self.conductor = Conductor(
             bus,
             self.ownership,
-            "live",
+            "market",
+            Report,
+            lambda last: MarketClock(last, "live", patience_s=1.0),
             lambda mark, behind: self.marks.append((mark, behind)),
             ttl_s=1,
-            patience_s=1.0,
         )
 
     async def report(self, partitions: range, time_ms: int, seq: int, token: int = 1) -> None:

@@ -111,7 +111,7 @@ def test_until_everybody_has_reported_a_new_conductor_keeps_where_restarts_begin
         stage="market", source="live", time_ms=1, trades_seq=50, candles_seq=50, trades_from_seq=10, candles_from_seq=9
     )
     merged = clock(last)
-    merged.everything = frozenset({0, 1})
+    merged.look_around({"a": frozenset({0, 1})}, {"a"})
     merged.take(report("a", [0], 2_000, 60, trades_from_seq=55, candles_from_seq=54), 0)
     mark = mark_of(merged, 0)
     assert (mark.trades_from_seq, mark.candles_from_seq) == (10, 9)
@@ -130,7 +130,7 @@ def test_counts_are_in_the_totals_once_whoever_conducts() -> None:
     second = clock(mark)
     second.take(report("a", [0], 2_000, 3, totals={"late": 4}), 0)
     second.take(report("b", [1], 3_000, 4, totals={"late": 2, "read": 5}), 0)
-    second.keep_counts_of({"b"})
+    second.look_around({}, {"b"})
     mark = mark_of(second, 0)
     assert mark.totals == {"late": 6, "read": 5}
     assert mark.counted == {"b": {"late": 2, "read": 5}}

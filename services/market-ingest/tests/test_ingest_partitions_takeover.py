@@ -85,7 +85,7 @@ async def trading(exchange: Exchange, time_passes: Any) -> AsyncIterator[None]:
 async def holders(bus: Bus) -> dict[int, str]:
     """Who holds each partition."""
     entries = await bus.bucket(LEASES).all()
-    prefix = "ingest-partition-"
+    prefix = "market-ingest-partition-"
     return {
         int(key.removeprefix(prefix)): (entry.value or b"").decode()
         for key, entry in entries.items()
@@ -96,7 +96,7 @@ async def holders(bus: Bus) -> dict[int, str]:
 async def pids(bus: Bus) -> dict[str, int]:
     """The process of each member."""
     entries = (await bus.bucket(LEASES).all()).items()
-    abouts = [json.loads(entry.value or b"") for key, entry in entries if key.startswith("ingest-member-")]
+    abouts = [json.loads(entry.value or b"") for key, entry in entries if key.startswith("market-ingest-member-")]
     return {about["name"]: about["pid"] for about in abouts}
 
 

@@ -8,11 +8,11 @@ from market_ingest import companions, pipeline
 from market_ingest.config import LiveSettings, ReplaySettings, Settings, SimulatorSettings
 from market_ingest.metrics import IngestMetrics
 from market_ingest.partitions.replica import Replica
-from market_ingest.partitions.sharing import parse_ranges
 from market_ingest.sources.chunk import Source
 from market_ingest.sources.live import LiveSource
 from market_ingest.sources.replay import ReplaySource
 from market_ingest.sources.simulator import SimulatorSource
+from tocsin_common.partitions.sharing import parse_ranges
 from tocsin_common.runtime import Service, main
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from market_ingest.partitions.sharing import parse_ranges
 from tocsin_common.config import CommonSettings, Section
+from tocsin_common.partitions.sharing import parse_ranges
 from tocsin_trading.instruments import parse_symbol
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 

@@ -17,26 +17,24 @@ sequence of a mark ever goes back.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-import msgspec
-
-from market_ingest.partitions.sharing import ALL
 from tocsin_common.events import ClockAdvanced
+from tocsin_common.partitions import conductor
+from tocsin_common.partitions.sharing import ALL
 
 PATIENCE_S = 5.0
 """How long a partition may stand still before the clock goes on without it: above the seconds an orderly hand-over
 takes, below a dead replica's takeover, which nobody should have to wait for."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one replica has come. `tokens`: the partitions it speaks for, with the tokens of their leases.
+class Report(conductor.Report, frozen=True, kw_only=True):
+    """How far one replica has come.
 
     The sequences are as in `ClockAdvanced`; `totals` are counts since the replica began.
     """
 
-    replica: str
-    tokens: dict[int, int]
     time_ms: int
     trades_seq: int
     candles_seq: int
@@ -55,10 +53,10 @@ class _Partition:
 
 
 class MarketClock:
-    """Goes on from the last mark there is; `everything` is what somebody may hold, and so will report."""
+    """Implements `Merging`. Goes on from the last mark there is."""
 
     def __init__(self, last: ClockAdvanced | None, source: str, *, patience_s: float = PATIENCE_S) -> None:
-        self.everything = ALL
+        self._everything = ALL
         self._last = last or ClockAdvanced(stage="market", source=source, time_ms=0, trades_seq=0, candles_seq=0)
         self._source = source
         self._patience_s = patience_s
@@ -68,7 +66,6 @@ class MarketClock:
         self._counted = {name: Counter(counts) for name, counts in self._last.counted.items()}
 
     def take(self, report: Report, now_s: float) -> None:
-        """Take a replica's report; reports of one replica in their order, repetitions do no harm."""
         for partition, token in report.tokens.items():
             known = self._partitions.get(partition)
             if known is None or token > known.token or (token == known.token and report.time_ms > known.report.time_ms):
@@ -79,12 +76,16 @@ class MarketClock:
         self._candles_seq = max(self._candles_seq, report.candles_seq)
         self._count(report)
 
-    def keep_counts_of(self, replicas: set[str]) -> None:
-        """Everybody else is gone and will report no more; what they counted stays in the totals."""
-        self._counted = {name: counts for name, counts in self._counted.items() if name in replicas}
+    def pressing(self, report: Report) -> bool:
+        """Candles that closed wait for nobody else."""
+        return report.candles_seq > self._last.candles_seq
+
+    def look_around(self, members: Mapping[str, frozenset[int]], reporting: Set[str]) -> None:
+        """What somebody may hold will be reported. What those counted who are gone stays in the totals."""
+        self._everything = frozenset().union(*members.values()) if members else self._everything
+        self._counted = {name: counts for name, counts in self._counted.items() if name in reporting}
 
     def is_replaced(self, report: Report) -> bool:
-        """Whether later owners have reported all of its partitions."""
         return all(
             partition in self._partitions and self._partitions[partition].token > token
             for partition, token in report.tokens.items()
@@ -96,11 +97,9 @@ class MarketClock:
         return frozenset(self._partitions)
 
     def left_behind(self, now_s: float) -> frozenset[int]:
-        """The partitions the clock does not wait for."""
         return frozenset(number for number, one in self._partitions.items() if not self._waits_for(one, now_s))
 
     def mark(self, now_s: float) -> ClockAdvanced | None:
-        """The mark that can be made now, or None when it would say nothing new."""
         times = [one.report.time_ms for one in self._partitions.values() if self._waits_for(one, now_s)]
         last = self._last
         mark = ClockAdvanced(
@@ -121,7 +120,6 @@ class MarketClock:
         return mark
 
     def marked(self, mark: ClockAdvanced) -> None:
-        """The mark is on the stream."""
         self._last = mark
 
     def _waits_for(self, one: _Partition, now_s: float) -> bool:
@@ -130,7 +128,7 @@ class MarketClock:
 
     def _needed(self, reported: list[int], stream: str) -> int:
         """From where open candles can be made again; of partitions nobody has reported yet the last mark knew it."""
-        if self._partitions.keys() >= self.everything:
+        if self._partitions.keys() >= self._everything:
             return min(reported)
         last = self._last
         known = last.trades_from_seq if stream == "trades" else last.candles_from_seq

@@ -6,17 +6,17 @@ computed before that is stored any more.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from market_ingest.columns import Instrument
 from market_ingest.metrics import IngestMetrics
-from market_ingest.partitions.conductor import Conductor
-from market_ingest.partitions.merging import Report
-from market_ingest.partitions.ownership import Ownership
+from market_ingest.partitions.market import MARKET_INGEST
+from market_ingest.partitions.merging import MarketClock, Report
 from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, TradesReceived
+from tocsin_common.partitions.conductor import Conductor
+from tocsin_common.partitions.ownership import Ownership
 from tocsin_common.subjects import partition_of
 
 
@@ -34,20 +34,14 @@ class Replica:
         self._metrics = metrics
         self._changed = changed
         self._tokens: dict[Instrument, int] = {}
-        self._ownership = Ownership(bus, allowed, self._shares_changed)
-        self._conductor = Conductor(bus, self._ownership, source_id, self._marked)
+        self._ownership = Ownership(bus, MARKET_INGEST, allowed, self._shares_changed)
+        self._conductor = Conductor(
+            bus, self._ownership, "market", Report, lambda last: MarketClock(last, source_id), self._marked
+        )
 
-    @asynccontextmanager
-    async def member(self) -> AsyncIterator[None]:
+    def member(self) -> AbstractAsyncContextManager[None]:
         """Take part inside the context, and leave in order after it."""
-        over = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ownership.run(over))
-            tasks.create_task(self._conductor.run(over))
-            try:
-                yield
-            finally:
-                over.set()
+        return self._conductor.taking_part()
 
     def owns(self, instrument: Instrument) -> bool:
         """Whether its partition is ours at this moment."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_ingest.partitions.sharing import ALL, format_ranges, next_step, parse_ranges, share
+from tocsin_common.partitions.sharing import ALL, format_ranges, next_step, parse_ranges, share
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=3)
 EQUALS = st.dictionaries(NAMES, st.just(ALL), min_size=1, max_size=7)

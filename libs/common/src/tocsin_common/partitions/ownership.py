@@ -3,7 +3,7 @@ is in order.
 
 Everybody is a member by a lease of its own, sees the others in the bucket and works its share out by itself
 (`sharing`). A partition passes from one to the next like this: the holder stops storing, its lease is released (or ends
-by itself), the next one takes it, raises a fence on TRADES and on CANDLES, and only then looks at what is there.
+by itself), the next one takes it, raises its fences on the streams, and only then looks at what is there.
 Handing over is the same as dying politely: what was not stored yet the next one makes again.
 """
 
@@ -14,27 +14,47 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 
-from market_ingest.partitions.sharing import format_ranges, next_step, parse_ranges
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.leases import TTL_S, Lease
-from tocsin_common.bus.protocol import Bus, Entry, Fence, Stored
+from tocsin_common.bus.protocol import Bus, Entry, Fence, FenceOf, Stored
 from tocsin_common.errors import Conflict, Unreachable
-from tocsin_common.events import CandlesClosed, Event, TradesReceived
-from tocsin_common.streams import CANDLES, LEASES, TRADES, stream_of
-from tocsin_common.subjects import PARTITIONS, encode_token, partition_of
+from tocsin_common.events import Event
+from tocsin_common.partitions.sharing import format_ranges, next_step, parse_ranges
+from tocsin_common.streams import LEASES, Stream, stream_of
+from tocsin_common.subjects import PARTITIONS, encode_token
 
 log = structlog.get_logger()
 
 LOOK_S = 1.0
 """How often everybody looks who is there."""
 
-MEMBER, PARTITION = "ingest-member-", "ingest-partition-"
-FENCED = (TRADES, CANDLES)
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the replicas of a service share: the partitions of what it writes.
+
+    `service` keeps their leases apart from those of other services. Each partition of `streams` is fenced.
+    `partition_of` gives the partition whose owner writes an event; None for events that need no owner.
+    """
+
+    service: str
+    streams: tuple[Stream, ...]
+    partition_of: Callable[[Event], int | None]
+
+    @property
+    def members(self) -> str:
+        """What the keys of the members' leases begin with."""
+        return f"{self.service}-member-"
+
+    @property
+    def partitions(self) -> str:
+        """What the keys of the partitions' leases begin with."""
+        return f"{self.service}-partition-"
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -55,6 +75,7 @@ class Ownership:
     def __init__(
         self,
         bus: Bus,
+        shared: Shared,
         allowed: frozenset[int],
         changed: Callable[[], None],
         *,
@@ -65,16 +86,23 @@ class Ownership:
         self.name = secrets.token_hex(6)
         self.members: Mapping[str, frozenset[int]] = {}
         """Who was there at the last look, and what each may hold."""
-        self._bus, self._allowed, self._changed = bus, allowed, changed
+        self._bus, self._shared, self._allowed, self._changed = bus, shared, allowed, changed
         self._bucket = bus.bucket(LEASES)
         self._look_s = look_s
         self._about = Membership(self.name, format_ranges(allowed), host or socket.gethostname(), os.getpid())
-        self._member = self._lease(MEMBER + encode_token(self.name), msgspec.json.encode(self._about), ttl_s)
+        self._member = self._lease(self._member_key(self.name), msgspec.json.encode(self._about), ttl_s)
         self._leases = {
-            n: self._lease(f"{PARTITION}{n}", self.name.encode(), ttl_s) for n in range(PARTITIONS) if n in allowed
+            n: self._lease(f"{shared.partitions}{n}", self.name.encode(), ttl_s)
+            for n in range(PARTITIONS)
+            if n in allowed
         }
         self._fences: dict[int, dict[str, Fence]] = {}
         self._storing = asyncio.Lock()
+
+    @property
+    def service(self) -> str:
+        """Whose replicas these are."""
+        return self._shared.service
 
     @property
     def tokens(self) -> dict[int, int]:
@@ -94,10 +122,10 @@ class Ownership:
             while True:
                 ours = [event for event in events if self._may_store(event)]
                 try:
-                    receipts = await self._bus.publish(ours, fence_of=partial(_fence_of, dict(self._fences)))
+                    receipts = await self._bus.publish(ours, fence_of=self._fence_of())
                 except Conflict as error:
                     log.warning("a fence does not stand any more", error=str(error))
-                    await self._raise_again({partition_of_event(event) for event in ours} - {None})
+                    await self._raise_again({self._shared.partition_of(event) for event in ours} - {None})
                 else:
                     return list(zip(ours, receipts, strict=True))
 
@@ -133,9 +161,9 @@ class Ownership:
             return
         entries = await self._bucket.all()
         dead = await self._bury(entries) if first else set()
-        others = [one for one in _memberships(entries) if one.name not in dead]
+        others = [one for one in self._memberships(entries) if one.name not in dead]
         self.members = {**{one.name: parse_ranges(one.partitions) for one in others}, self.name: self._allowed}
-        holders = {number: name for number, name in _holders(entries).items() if name not in dead}
+        holders = {number: name for number, name in self._holders(entries).items() if name not in dead}
         step = next_step(self.name, self.members, holders)
         if step.release:
             await self._let_go(step.release)
@@ -144,9 +172,9 @@ class Ownership:
 
     async def _bury(self, entries: Mapping[str, Entry]) -> set[str]:
         """Members that were processes of this machine and are dead: nobody needs to wait for their leases to end."""
-        dead = {one.name for one in _memberships(entries) if self._is_dead(one)}
+        dead = {one.name for one in self._memberships(entries) if self._is_dead(one)}
         for name in dead:
-            entry = entries[MEMBER + encode_token(name)]
+            entry = entries[self._member_key(name)]
             try:
                 await self._bucket.delete(entry.key, revision=entry.revision)
             except Conflict:
@@ -157,7 +185,7 @@ class Ownership:
         """Take leases that are free (or a dead process's), and raise our fences before anything else."""
 
         async def take(number: int) -> int | None:
-            lease, entry = self._leases[number], entries.get(f"{PARTITION}{number}")
+            lease, entry = self._leases[number], entries.get(self._leases[number].key)
             if not await lease.acquire(instead_of=entry.revision if entry else 0):
                 return None
             return number if await self._raise_fences(number) else None
@@ -179,9 +207,9 @@ class Ownership:
             self._changed()
 
     async def _raise_fences(self, number: int) -> bool:
-        token = self._leases[number].token
+        token, streams = self._leases[number].token, self._shared.streams
         try:
-            fences = await asyncio.gather(*(self._bus.raise_fence(stream, number, token) for stream in FENCED))
+            fences = await asyncio.gather(*(self._bus.raise_fence(stream, number, token) for stream in streams))
         except (Conflict, Unreachable) as error:
             log.warning("no fence raised", partition=number, error=str(error))
             await self._leases[number].release()
@@ -204,36 +232,36 @@ class Ownership:
         return member.pid == self._about.pid or not _exists(member.pid)
 
     def _may_store(self, event: Event) -> bool:
-        partition = partition_of_event(event)
+        partition = self._shared.partition_of(event)
         return partition is None or self.owns(partition)
+
+    def _fence_of(self) -> FenceOf:
+        """The fences that stand now, for what is about to be published."""
+        standing = dict(self._fences)
+
+        def fence_of(event: Event) -> Fence | None:
+            partition = self._shared.partition_of(event)
+            return None if partition is None else standing[partition][stream_of(event.subject).name]
+
+        return fence_of
+
+    def _memberships(self, entries: Mapping[str, Entry]) -> list[Membership]:
+        values = (entry.value for key, entry in entries.items() if key.startswith(self._shared.members))
+        return [msgspec.json.decode(value, type=Membership) for value in values if value]
+
+    def _holders(self, entries: Mapping[str, Entry]) -> dict[int, str]:
+        prefix = self._shared.partitions
+        return {
+            int(key.removeprefix(prefix)): entry.value.decode()
+            for key, entry in entries.items()
+            if key.startswith(prefix) and entry.value
+        }
+
+    def _member_key(self, name: str) -> str:
+        return self._shared.members + encode_token(name)
 
     def _lease(self, key: str, value: bytes, ttl_s: int) -> Lease:
         return Lease(self._bucket, key, value, ttl_s=ttl_s)
-
-
-def partition_of_event(event: Event) -> int | None:
-    """The partition whose owner writes this event; None for events that need no owner."""
-    if isinstance(event, TradesReceived | CandlesClosed):
-        return partition_of(event.exchange, event.symbol)
-    return None
-
-
-def _fence_of(standing: Mapping[int, Mapping[str, Fence]], event: Event) -> Fence | None:
-    partition = partition_of_event(event)
-    return None if partition is None else standing[partition][stream_of(event.subject).name]
-
-
-def _memberships(entries: Mapping[str, Entry]) -> list[Membership]:
-    values = (entry.value for key, entry in entries.items() if key.startswith(MEMBER))
-    return [msgspec.json.decode(value, type=Membership) for value in values if value]
-
-
-def _holders(entries: Mapping[str, Entry]) -> dict[int, str]:
-    return {
-        int(key.removeprefix(PARTITION)): entry.value.decode()
-        for key, entry in entries.items()
-        if key.startswith(PARTITION) and entry.value
-    }
 
 
 def _exists(pid: int) -> bool:
