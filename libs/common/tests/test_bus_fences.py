@@ -17,7 +17,7 @@ from tocsin_common.bus.protocol import Bus, Fence
 from tocsin_common.config import NatsSection
 from tocsin_common.errors import Conflict
 from tocsin_common.events import Event
-from tocsin_common.streams import ALERTING_TRADES, CANDLES, DURABLES, SIGNALS, TRADES
+from tocsin_common.streams import ALERTING_TRADES, CANDLES, DURABLES, OUTCOMES, SIGNALS, TRADES
 from tocsin_common.subjects import FENCE, matches, partition_of
 
 SYMBOL = "BTC/USDT"
@@ -121,6 +121,29 @@ async def test_two_who_write_different_parts_do_not_hold_each_other_up(bus: Bus,
     assert [n for n in found if n >= 1_000] == list(range(1_000, 1_300))
 
 
+@pytest.mark.parametrize("size", [1, 5, 40], ids=["one", "few", "batch"])
+async def test_on_a_synced_stream_a_newer_fence_shuts_the_older_writer_out_of_batches_too(
+    bus: Bus, given: Any, size: int
+) -> None:
+    symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
+    parts = {symbol: partition_of("binance", symbol) for symbol in symbols}
+    fences = {symbol: await bus.raise_fence(SIGNALS, part, 1) for symbol, part in parts.items()}
+
+    async def write(first: int) -> None:
+        events = [given.signal(n, symbol=symbols[n % 3]) for n in range(first, first + size)]
+        await bus.publish(events, fence_of=lambda event: fences[event.symbol])  # type: ignore[attr-defined]
+
+    await write(0)
+    await write(size)
+    await bus.raise_fence(SIGNALS, parts[symbols[2 * size % 3]], 2)
+    with pytest.raises(Conflict):
+        await write(2 * size)
+    messages = await bus.reader(SIGNALS, after=0).through((await bus.stream_state(SIGNALS)).last_seq)
+    assert [message.event() for message in messages] == [
+        given.signal(n, symbol=symbols[n % 3]) for n in range(2 * size)
+    ]
+
+
 async def test_nobody_is_handed_a_fence(bus: Bus, given: Any) -> None:
     writer = await Writer.begin(bus, 1, given)
     await writer.write(1)
@@ -132,8 +155,8 @@ async def test_nobody_is_handed_a_fence(bus: Bus, given: Any) -> None:
 
 
 async def test_a_stream_without_fences_says_so(bus: Bus) -> None:
-    with pytest.raises(ValueError, match="SIGNALS is not declared with fences"):
-        await bus.raise_fence(SIGNALS, 1, 1)
+    with pytest.raises(ValueError, match="OUTCOMES is not declared with fences"):
+        await bus.raise_fence(OUTCOMES, 1, 1)
 
 
 @pytest.fixture

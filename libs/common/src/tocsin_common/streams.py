@@ -49,6 +49,11 @@ class Stream:
         """Whether writers of its parts can fence each other off."""
         return any(subject.startswith(FENCE) for subject in self.subjects)
 
+    @property
+    def events(self) -> str:
+        """What there is on it beside fences."""
+        return f"{self.subjects[0].partition('.')[0]}.>" if self.fenced else ">"
+
 
 TRADES = Stream(
     name="TRADES",
@@ -80,7 +85,7 @@ TICKERS = Stream(
     name="TICKERS", subjects=("market.tickers.*.*",), durability="async", max_age_s=2 * DAY_S, max_bytes=1024**3
 )
 CLOCK = Stream(name="CLOCK", subjects=("clock.*",), durability="async", max_per_subject=200_000)
-SIGNALS = Stream(name="SIGNALS", subjects=("signals.*.*.*.*",), durability="sync")
+SIGNALS = Stream(name="SIGNALS", subjects=("signals.*.*.*.*", "fence.signals.*"), durability="sync")
 OUTCOMES = Stream(name="OUTCOMES", subjects=("outcomes.*.*.*.*",), durability="sync")
 PAPER = Stream(name="PAPER", subjects=("paper.*.*",), durability="sync")
 ALERTS = Stream(name="ALERTS", subjects=("alerts.*.*",), durability="sync", max_age_s=365 * DAY_S)
@@ -162,13 +167,10 @@ class Durable:
         return not self.stream.work_queue
 
 
-MARKET = "market.>"
-"""What there is on TRADES and CANDLES beside fences."""
-
 SIGNAL_ENGINE = Durable("signal-engine", CLOCK, "clock.market")
 PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
-ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS)
-ALERTING_TRADES = Durable("alerting-trades", TRADES, MARKET)
+ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS, SIGNALS.events)
+ALERTING_TRADES = Durable("alerting-trades", TRADES, TRADES.events)
 ALERTING_CANDLES = Durable("alerting-candles", CANDLES, "market.candles.*.*.*.1m")
 ALERTING_SEND = {
     channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}", ack_wait_s=30, max_ack_pending=50_000)
@@ -176,10 +178,7 @@ ALERTING_SEND = {
 }
 """Deliveries that wait for another attempt stay pending: many of them may not keep new ones from being handed out."""
 
-PROJECTOR = {
-    stream.name: Durable(f"projector-{stream.name.lower()}", stream, MARKET if stream.fenced else ">")
-    for stream in PROJECTED
-}
+PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream, stream.events) for stream in PROJECTED}
 
 DURABLES = (
     SIGNAL_ENGINE,

@@ -14,6 +14,7 @@ from tocsin_common.bus import serving
 from tocsin_common.bus.buckets import JetStreamKeyValue
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.fences import fence_subject, refuse_older
+from tocsin_common.bus.following import JetStreamFollower
 from tocsin_common.bus.protocol import (
     PAGE_MESSAGES,
     REQUEST_S,
@@ -104,6 +105,11 @@ class JetStreamBus:
         consumer = JetStreamConsumer(self.connection, durable)
         self._consumers.append(consumer)
         return consumer
+
+    def follow(self, stream: Stream, subject: str, *, after: int) -> JetStreamFollower:
+        follower = JetStreamFollower(self.connection, stream, subject, after)
+        self._consumers.append(follower)
+        return follower
 
     def bucket(self, bucket: Bucket) -> JetStreamKeyValue:
         return JetStreamKeyValue(self.connection, self._publisher, bucket)

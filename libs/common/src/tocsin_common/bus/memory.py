@@ -91,6 +91,9 @@ class MemoryBus:
         log = self._log(durable.stream)
         return MemoryConsumer(log, self._durables.setdefault(durable.name, _Position(durable)))
 
+    def follow(self, stream: Stream, subject: str, *, after: int) -> MemoryConsumer:
+        return MemoryConsumer(self._log(stream), _Position(Durable("follower", stream, subject), next_seq=after + 1))
+
     def bucket(self, bucket: Bucket) -> MemoryKeyValue:
         return self._buckets.setdefault(bucket.name, MemoryKeyValue())
 

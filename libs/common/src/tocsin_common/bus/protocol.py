@@ -214,6 +214,13 @@ class Bus(Protocol):
 
     def consumer(self, durable: Durable) -> Consumer: ...
 
+    def follow(self, stream: Stream, subject: str, *, after: int) -> Consumer:
+        """Every message on a stored subject (wildcards allowed) from just after a sequence on, and then as they come.
+
+        For in-order loops of those who keep their own position: nothing of it is remembered on the server.
+        """
+        ...
+
     def bucket(self, bucket: Bucket) -> KeyValue: ...
 
     async def request(self, endpoint: Endpoint[Q, R], question: Q, *, timeout_s: float = REQUEST_S) -> R:

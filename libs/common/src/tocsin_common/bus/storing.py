@@ -107,8 +107,10 @@ class Storage:
         Raises Refused (a duplicate id among them is enough), Unreachable.
         """
         batch_id = new_id()
+        asked: set[str] = set()
         for number, message in enumerate(window, start=1):
-            headers = {**_headers(message), "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            headers = {**_headers(message), **_behind(message, asked)}
+            headers |= {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
             if number < len(window):
                 await self._connection.send(message.subject, message.data, headers=headers)
         headers["Nats-Batch-Commit"] = "1"
@@ -151,22 +153,15 @@ class Storage:
         return await self._chain(stream, window)
 
     async def _chain(self, stream: str, window: Sequence[Outgoing]) -> list[Stored]:
-        """The first message behind a fence asks whether it stands; what is chained to it cannot come between.
-
-        (A cluster refuses a second message that asks the same while the first one is on its way.)
-        """
+        """Store messages one after the other; those before the first refusal are stored."""
         answers: list[asyncio.Future[Msg]] = []
         previous = ""
         asked: set[str] = set()
         try:
             for message in window:
-                headers = _headers(message)
+                headers = {**_headers(message), **_behind(message, asked)}
                 if previous:
                     headers["Nats-Expected-Last-Msg-Id"] = previous
-                if message.fence is not None and message.fence.subject not in asked:
-                    asked.add(message.fence.subject)
-                    headers["Nats-Expected-Last-Subject-Sequence"] = str(message.fence.seq)
-                    headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.fence.subject
                 answers.append(await self._connection.post(message.subject, message.data, headers))
                 previous = message.message_id
         except Unreachable:
@@ -214,6 +209,18 @@ def _headers(message: Outgoing) -> Headers:
     if message.expected_last is not None:
         headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
     return headers
+
+
+def _behind(message: Outgoing, asked: set[str]) -> Headers:
+    """The first message behind a fence asks whether it stands; what is chained to it, or in its batch, cannot come
+    between. (A cluster refuses a second message that asks the same while the first one is on its way.)"""
+    if message.fence is None or message.fence.subject in asked:
+        return {}
+    asked.add(message.fence.subject)
+    return {
+        "Nats-Expected-Last-Subject-Sequence": str(message.fence.seq),
+        "Nats-Expected-Last-Subject-Sequence-Subject": message.fence.subject,
+    }
 
 
 async def _receipts(answers: Sequence[asyncio.Future[Msg]]) -> list[Stored | Exception]:

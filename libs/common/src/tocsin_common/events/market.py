@@ -162,3 +162,11 @@ class ClockAdvanced(Event, frozen=True, kw_only=True, tag="clock.v1"):
     def event_id(self) -> str:
         progress = (self.time_ms, self.trades_seq, self.candles_seq, self.signals_seq, self.cursor, self.ended)
         return derive("clock", self.stage, self.source, *progress)
+
+    def covers(self, mark: ClockAdvanced) -> bool:
+        """Whether this is that mark, of either stage, or a later one. Sequences never go back; time may, with a new
+        source."""
+        if (mark.trades_seq, mark.candles_seq) != (self.trades_seq, self.candles_seq):
+            return mark.trades_seq <= self.trades_seq and mark.candles_seq <= self.candles_seq
+        progress, done = (mark.time_ms, mark.cursor, mark.ended), (self.time_ms, self.cursor, self.ended)
+        return mark.source == self.source and progress <= done
