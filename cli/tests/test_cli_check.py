@@ -77,3 +77,48 @@ def test_wrong_use_is_one_sentence(tmp_path: Path) -> None:
     result = check("lookahead", "--from", tmp_path / "none.csv")
     assert result.exit_code == 2
     assert "none.csv: cannot be read" in " ".join(result.output.split())
+
+
+class Impatient(EmaCross):
+    """An EMA cross whose author thinks that forty candles are enough of everything."""
+
+    name = "impatient"
+
+    def memory(self, expr: pl.Expr) -> int:
+        return 40
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Ships a strategy that warms up for too short a time."""
+    STRATEGIES["impatient"] = Impatient
+    yield
+    del STRATEGIES["impatient"]
+
+
+def test_a_warm_up_that_suffices_is_said_to_and_every_indicator_is_listed(hours: Path) -> None:
+    result = check("warmup", "--from", hours, "--timeframe", "1h", "--strategy", "ema_cross")
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert any(line.startswith("ema_cross 1h ") for line in lines)
+    assert any(line.startswith("obv none") and line.endswith("never forgets") for line in lines)
+    assert "suffices" in result.stdout
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_warm_up_that_is_too_short_fails_the_check(hours: Path) -> None:
+    options = ("--from", hours, "--timeframe", "1h", "--strategy", "impatient", "--strategy", "ema_cross")
+    result = check("warmup", *options, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert document["strategies"]["impatient"]["drifts"]["sma_100"] == "absent"
+    assert document["strategies"]["ema_cross"]["suffices"] is True
+    assert document["indicators"]["obv"]["memory"] is None
+    assert "too short" in check("warmup", *options).stdout
+
+
+def test_files_too_short_to_judge_a_warm_up_are_wrong_input(hours: Path) -> None:
+    result = check("warmup", "--from", hours, "--timeframe", "4h", "--strategy", "ema_cross")
+    assert result.exit_code == 2
+    assert "takes twice as many" in " ".join(result.output.split())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 import yaml
 
 from signal_engine.config import Settings
+from signal_engine.prepared import higher_of, prepare
 from signal_engine.strategies import AnyStrategy, build
 from tocsin.console import UsageError
 from tocsin.settings import DEMO_CONFIG, environment
@@ -45,10 +45,11 @@ PARAMETER = re.compile(r"(\w+)=(\[[^\]]*\]|[^,\[\]]+)(?:,|$)")
 
 @dataclass(frozen=True)
 class Judged:
-    """Strategies and the timeframes they look at."""
+    """Strategies, the timeframes they judge, and these with the higher ones that some strategy looks at from there."""
 
     strategies: Sequence[AnyStrategy]
     timeframes: Sequence[str]
+    looked_at: Sequence[str]
 
 
 def judged(config: Path | None, strategies: Sequence[str] | None, timeframes: Sequence[str] | None) -> Judged:
@@ -57,17 +58,22 @@ def judged(config: Path | None, strategies: Sequence[str] | None, timeframes: Se
     for timeframe in timeframes or []:
         if timeframe not in TIMEFRAMES:
             raise UsageError(f"--timeframe {timeframe!r} is none; there are {', '.join(TIMEFRAMES)}.")
-    chosen = [_strategy(text) for text in strategies or []] or [choice.build() for choice in section.strategies]
-    return Judged(chosen, timeframes or section.timeframes)
+    chosen = [_strategy(text, section.kinds()) for text in strategies or []] or section.build()
+    return with_higher(chosen, timeframes or section.timeframes)
 
 
-def moment(at_ms: int) -> str:
-    """A time as a person reads it, UTC."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
+def with_higher(strategies: Sequence[AnyStrategy], timeframes: Sequence[str]) -> Judged:
+    """Strategies on timeframes. Raises UsageError when they cannot be used together."""
+    try:
+        higher = higher_of(prepare(strategies), timeframes).values()
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    together = {*timeframes}.union(*higher)
+    return Judged(strategies, timeframes, [timeframe for timeframe in TIMEFRAMES if timeframe in together])
 
 
-def _strategy(text: str) -> AnyStrategy:
-    """A strategy by NAME[:k=v,...]; values are YAML. Raises UsageError."""
+def _strategy(text: str, kinds: Mapping[str, type[AnyStrategy]]) -> AnyStrategy:
+    """A strategy out of these by NAME[:k=v,...]; values are YAML. Raises UsageError."""
     name, _, given = text.partition(":")
     params, rest = {}, given
     while rest:
@@ -77,6 +83,6 @@ def _strategy(text: str) -> AnyStrategy:
         params[found[1]] = yaml.safe_load(found[2])
         rest = rest[found.end() :]
     try:
-        return build(name, params)
+        return build(name, params, kinds=kinds)
     except ValueError as error:
         raise UsageError(f"--strategy {text!r}: {error}.") from error

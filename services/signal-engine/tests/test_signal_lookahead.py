@@ -166,7 +166,8 @@ def test_an_honest_strategy_and_all_shipped_ones_pass(hours: pl.DataFrame) -> No
     strategies = [Crosses(Params()), *(build(name) for name in STRATEGIES)]
     verdicts = check_lookahead(strategies, hours, cuts=10, seed=1)
     assert [name for name, verdict in verdicts.items() if verdict.differing] == []
-    assert all(verdict.signals for verdict in verdicts.values())
+    fired = {name for name, verdict in verdicts.items() if verdict.signals}
+    assert {"honest", "ema_cross", "rsi_reversion", "donchian_breakout"} <= fired
 
 
 def test_progress_is_told_to_the_last_cut(hours: pl.DataFrame) -> None:

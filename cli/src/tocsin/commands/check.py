@@ -12,12 +12,15 @@ from rich.table import Table
 
 from signal_engine.comparison import Mismatch
 from signal_engine.lookahead import Verdict, check_lookahead
+from tocsin.commands.warmup import warmup
 from tocsin.console import EXIT_FAILED, err, out, run, told
-from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged, moment
+from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
+from tocsin.moments import moment
 from tocsin.options import ConfigOption
 from tocsin.recorded import bar, candles_of
 
 app = typer.Typer(no_args_is_help=True, help="Check that strategies are honest, on candle files, without any server.")
+app.command()(warmup)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
@@ -48,12 +51,13 @@ def lookahead(
     """
     with told():
         chosen = judged(config, strategies, timeframes)
-    candles = run(candles_of(files, chosen.timeframes))
+    candles = run(candles_of(files, chosen.looked_at))
     with bar() as bars:
         task = bars.add_task("looking at cuts", total=None)
         verdicts = check_lookahead(
             chosen.strategies,
             candles,
+            timeframes=chosen.timeframes,
             cuts=cuts,
             seed=seed,
             progress=lambda done, total: bars.update(task, completed=done, total=total),

@@ -7,7 +7,6 @@ import difflib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from market_ingest.sources.live.exchange import known_exchanges, open_exchange
 from tocsin import market
 from tocsin.console import EXIT_FAILED, UsageError, err, out, run, say
 from tocsin.interrupt import until_interrupted
+from tocsin.moments import moment, moment_ms
 from tocsin.options import ConfigOption
 from tocsin.settings import DEMO_CONFIG, environment
 from tocsin_trading.timeframes import TIMEFRAMES
@@ -146,7 +146,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def _range(since: str, until: str | None, now_ms: int) -> tuple[int, int]:
-    from_ms, to_ms = _moment("--since", since), now_ms if until is None else _moment("--until", until)
+    from_ms, to_ms = moment_ms("--since", since), now_ms if until is None else moment_ms("--until", until)
     if from_ms >= now_ms:
         raise UsageError(f"--since {since} is in the future.")
     if to_ms <= from_ms:
@@ -154,19 +154,10 @@ def _range(since: str, until: str | None, now_ms: int) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def _moment(option: str, text: str) -> int:
-    """UTC milliseconds of a day or moment."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option} {text!r} is no day or moment, such as 2024-01-01 or 2024-01-01T12:00.") from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 def _in_words(one: Downloaded) -> str:
     candles, key = one.archive.candles, one.archive.key
     if not len(candles):
         return f"{key.instrument.symbol} {key.timeframe}: the exchange has no candles of this time"
-    days = [f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M}" for at in candles.open_ms[[0, -1]].tolist()]
+    days = [moment(at) for at in candles.open_ms[[0, -1]].tolist()]
     holes = f", {one.archive.holes:,} intervals without one at the exchange" if one.archive.holes else ""
     return f"{one.path}: {len(candles):,} candles ({one.new:,} new) from {days[0]} to {days[1]}{holes}"

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from signal_engine.history import signals_of
 from tocsin.console import err, out, run, told
-from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged, moment
+from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
+from tocsin.moments import moment
 from tocsin.options import ConfigOption
 from tocsin.recorded import candles_of
 from tocsin_common.events import SignalRaised, encode
 
-PIPED_COLUMNS = 160
+PIPED_COLUMNS = 240
 """Width of a table that nobody's terminal limits: no value is cut."""
 
 
@@ -42,17 +43,18 @@ def signals(
     """
     with told():
         chosen = judged(config, strategies, timeframes)
-    candles = run(candles_of(files, chosen.timeframes))
+    candles = run(candles_of(files, chosen.looked_at))
     with err.status(f"evaluating {len(candles):,} candles", spinner="dots"):
-        found = signals_of(chosen.strategies, candles)
+        found = signals_of(chosen.strategies, candles, timeframes=chosen.timeframes)
     if json:
         for signal in found:
             print(encode(signal).decode())
     else:
         out.print(_table(found[-rows:]))
     counts = Counter(signal.strategy for signal in found)
+    judged_candles = candles["timeframe"].is_in(chosen.timeframes).sum()
     for strategy in chosen.strategies:
-        err.print(f"{strategy.name}: {counts[strategy.name]:,} signals in {len(candles):,} candles")
+        err.print(f"{strategy.instance}: {counts[strategy.instance]:,} signals in {judged_candles:,} candles")
     if len(found) > rows and not json:
         err.print(f"[dim]The table has the newest {rows} of {len(found):,}; more with --rows, all with --json.[/]")
 

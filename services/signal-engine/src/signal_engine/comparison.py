@@ -1,8 +1,8 @@
-"""Two lists of signals side by side: what is in both, what is in one only, and the first that differs."""
+"""Two lists of signals side by side: what is in both, what is in one only, and what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -10,13 +10,10 @@ import msgspec
 from signal_engine.evaluation import order
 from tocsin_common.events import SignalRaised
 
-Place = tuple[str, str, str, str, str, str, int]
-"""The candle of a series and the strategy that judged it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A candle on which the two lists do not agree; None: that list has no signal there."""
+    """A signal on which the two lists do not agree; None: that list does not have it."""
 
     left: SignalRaised | None
     right: SignalRaised | None
@@ -29,11 +26,6 @@ class Mismatch:
         return found
 
     @property
-    def place(self) -> Place:
-        """Which candle it is, and whose signal."""
-        return _place(self.signal)
-
-    @property
     def difference(self) -> tuple[str, object, object]:
         """The first field that differs, with both values; `signal` and its side where the other list has none."""
         if self.left is None or self.right is None:
@@ -43,49 +35,11 @@ class Mismatch:
         return name, left[name], right[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Counts of candles: `same` in every field of the signal, `different` in at least one; and the first mismatch."""
-
-    same: int = 0
-    different: int = 0
-    only_left: int = 0
-    only_right: int = 0
-    first: Mismatch | None = None
-
-    @property
-    def compared(self) -> int:
-        return self.same + self.different + self.only_left + self.only_right
-
-
-def compare(left: Iterable[SignalRaised], right: Iterable[SignalRaised]) -> Comparison:
-    """Compare two lists candle by candle in every field of the signals: prices, confidence, reasons, features and so
-    on. Equal fields are an equal id, which is derived from them."""
-    of_left, of_right = _by_place(left), _by_place(right)
-    found = _mismatches(of_left, of_right)
-    return Comparison(
-        same=len(of_left.keys() | of_right.keys()) - len(found),
-        different=sum(one.left is not None and one.right is not None for one in found),
-        only_left=sum(one.right is None for one in found),
-        only_right=sum(one.left is None for one in found),
-        first=found[0] if found else None,
-    )
-
-
 def mismatches(left: Iterable[SignalRaised], right: Iterable[SignalRaised]) -> list[Mismatch]:
-    """The candles on which two lists do not agree, oldest first."""
-    return _mismatches(_by_place(left), _by_place(right))
+    """The signals on which two lists do not agree in every field, oldest first.
 
-
-def _mismatches(left: Mapping[Place, SignalRaised], right: Mapping[Place, SignalRaised]) -> list[Mismatch]:
-    pairs = (Mismatch(left.get(place), right.get(place)) for place in left.keys() | right.keys())
+    Signals of one id (strategy, series, candle and side) are compared with each other.
+    """
+    of_left, of_right = ({signal.signal_id: signal for signal in signals} for signals in (left, right))
+    pairs = (Mismatch(of_left.get(name), of_right.get(name)) for name in of_left.keys() | of_right.keys())
     return sorted((pair for pair in pairs if pair.left != pair.right), key=lambda pair: order(pair.signal))
-
-
-def _by_place(signals: Iterable[SignalRaised]) -> dict[Place, SignalRaised]:
-    return {_place(signal): signal for signal in signals}
-
-
-def _place(signal: SignalRaised) -> Place:
-    source = (signal.exchange, signal.symbol, signal.timeframe)
-    return (*source, signal.strategy, signal.strategy_version, signal.params_hash, signal.candle_open_ms)

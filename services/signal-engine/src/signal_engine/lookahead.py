@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from signal_engine.comparison import Mismatch, Place, mismatches
+from signal_engine.comparison import Mismatch, mismatches
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
 from signal_engine.strategies import AnyStrategy
@@ -80,24 +80,25 @@ def check_lookahead(
     strategies: Sequence[AnyStrategy],
     candles: pl.DataFrame,
     *,
+    timeframes: Sequence[str] | None = None,
     cuts: int,
     seed: int,
     progress: Progress = lambda done, total: None,
 ) -> Mapping[str, Verdict]:
-    """A verdict for each strategy, by name, over all candles (columns: see `signals_of`); `cuts` is how many are
-    drawn at random, beside those after every signal."""
-    whole = signals_of(strategies, candles)
+    """A verdict for each strategy, by the name it runs under, over all candles and timeframes (see `signals_of`);
+    `cuts` is how many are drawn at random, beside those after every signal."""
+    whole = signals_of(strategies, candles, timeframes=timeframes)
     past = Past(candles, Evaluation(strategies).warm_up_candles + 2 * BLOCK_CANDLES)
     confirmed_ms = [signal.confirmed_ms for signal in whole]
     plan = [*_after(whole).items(), *_drawn(past, cuts, seed)]
-    differing: dict[str, dict[Place, Mismatch]] = {strategy.name: {} for strategy in strategies}
+    differing: dict[str, dict[str, Mismatch]] = {strategy.instance: {} for strategy in strategies}
     for done, (cut_ms, instruments) in enumerate(plan, 1):
         since = bisect_right(confirmed_ms, cut_ms - LONGEST_MS * BLOCK_CANDLES)
         known = whole[since : bisect_right(confirmed_ms, cut_ms)]
-        seen = signals_of(strategies, past.until(cut_ms, instruments))
+        seen = signals_of(strategies, past.until(cut_ms, instruments), timeframes=timeframes)
         near = (_near(signals, cut_ms, instruments) for signals in (known, seen))
         for mismatch in mismatches(*near):
-            differing[mismatch.signal.strategy].setdefault(mismatch.place, mismatch)
+            differing[mismatch.signal.strategy].setdefault(mismatch.signal.signal_id, mismatch)
         progress(done, len(plan))
     counts = Counter(signal.strategy for signal in whole)
     return {
