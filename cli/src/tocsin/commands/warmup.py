@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from signal_engine.warmup import SEEN, Drifts, Progress, Verdict, check_warm_up, measure_indicators
-from tocsin.console import EXIT_FAILED, UsageError, out, run, told
+from tocsin.console import EXIT_FAILED, UsageError, err, out, run, told
 from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
 from tocsin.options import ConfigOption
 from tocsin.recorded import bar, candles_of
@@ -51,7 +51,7 @@ def warmup(
     candles = run(candles_of(files, chosen.looked_at))
     verdicts = _with_bar("strategies", lambda progress: check_warm_up(chosen.strategies, candles, progress=progress))
     with told():
-        _refuse_short(verdicts)
+        _refuse(verdicts)
     indicators = _with_bar("indicators", lambda progress: measure_indicators(candles, progress=progress))
     ok = all(verdict.suffices for verdict in verdicts.values())
     if json:
@@ -59,6 +59,8 @@ def warmup(
     else:
         out.print(_indicators(indicators))
         out.print(_strategies(verdicts))
+        for name in [one.instance for one in chosen.strategies if one.instance not in verdicts]:
+            err.print(f"[yellow]not looked at:[/] {escape(name)} judges none of {' '.join(chosen.timeframes)}")
     if not ok:
         raise typer.Exit(EXIT_FAILED)
 
@@ -69,8 +71,10 @@ def _with_bar(what: str, work: Callable[[Progress], T]) -> T:
         return work(lambda done, total: bars.update(task, completed=done, total=total))
 
 
-def _refuse_short(verdicts: Mapping[str, Verdict]) -> None:
-    """Raises UsageError when the files are too short to say anything about a strategy."""
+def _refuse(verdicts: Mapping[str, Verdict]) -> None:
+    """Raises UsageError when the files say nothing about the strategies, or are too short for one of them."""
+    if not verdicts:
+        raise UsageError("None of the strategies judges one of these timeframes; see --timeframe and --strategy.")
     for name, verdict in verdicts.items():
         if not verdict.measured:
             raise UsageError(

@@ -75,11 +75,13 @@ def measure_indicators(candles: pl.DataFrame, *, progress: Progress = lambda don
 def check_warm_up(
     strategies: Sequence[AnyStrategy], candles: pl.DataFrame, *, progress: Progress = lambda done, total: None
 ) -> Mapping[str, Verdict]:
-    """A verdict for each strategy, by instance. Its columns are measured on the timeframes that it judges and that have
-    enough candles, those of higher timeframes on all there are."""
+    """A verdict for each strategy that judges a timeframe of the candles, by instance. Its columns are measured on
+    those of them that have enough candles, columns of higher timeframes on all there are."""
     histories, verdicts = _histories(candles), {}
     for done, strategy in enumerate(strategies, 1):
-        verdicts[strategy.instance] = _verdict(Prepared(strategy), histories)
+        one = Prepared(strategy)
+        if any(map(one.judges, histories)):
+            verdicts[strategy.instance] = _verdict(one, histories)
         progress(done, len(strategies))
     return verdicts
 
