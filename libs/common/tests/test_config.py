@@ -21,6 +21,7 @@ class AlertingSection(Section):
     telegram: TelegramSection = TelegramSection()
     sender: str = ""
     password: SecretStr | None = None
+    names: list[str] = []
     channels: list[Literal["console", "webhook"]] = ["console"]
     retries: int = Field(default=3, ge=0)
 
@@ -77,6 +78,11 @@ def test_text_from_the_environment_is_taken_as_it_is(text: str) -> None:
     settings = load(Settings, environ={"TOCSIN__NATS__PASSWORD": text, "TOCSIN__NATS__USER": text})
     assert settings.nats.password is not None
     assert (settings.nats.password.get_secret_value(), settings.nats.user) == (text, text)
+
+
+def test_a_list_of_texts_from_the_environment_is_a_list() -> None:
+    settings = load(Settings, environ={"TOCSIN__ALERTING__NAMES": "[ann, 'b o b']"})
+    assert settings.alerting.names == ["ann", "b o b"]
 
 
 def test_the_sections_of_other_services_and_the_seed_are_not_ours_to_judge(tmp_path: Path) -> None:

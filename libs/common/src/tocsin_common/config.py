@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -147,7 +148,8 @@ def _merge_environment(kind: type[BaseModel], tree: dict[str, Any], environ: Map
 
 def _value(annotation: Any, text: str) -> Any:
     """The value of an environment variable: where text is wanted it is taken as it is, else read as YAML."""
-    if {str, SecretStr, Path} & {annotation, *get_args(annotation)}:
+    alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    if {str, SecretStr, Path} & {annotation, *alternatives}:
         return text
     try:
         return yaml.safe_load(text)
