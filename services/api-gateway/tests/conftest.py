@@ -39,6 +39,7 @@ from tocsin_common.events import (
     OrderFilled,
     OutcomeMeasured,
     PortfolioOpened,
+    Risk,
     SignalRaised,
     SignalSkipped,
 )
@@ -61,6 +62,9 @@ async def wait_until(condition: Callable[[], Any], *, every_s: float = 0.01) -> 
             if found:
                 return
             await asyncio.sleep(every_s)
+
+
+RISK = Risk(stop_basis="atr", r=2.0, invalidation=98.0, equity=10_000.0, risk_percent=1.0, size=50.0, leverage_cap=20.0)
 
 
 class Make:
@@ -92,6 +96,8 @@ class Make:
             "expires_ms": (n + 100) * MINUTE_MS,
             "reasons": ["fast above slow"],
             "features": {"atr": 1.25e-07},
+            "definition": "sma_cross",
+            "risk": RISK,
         }
         return SignalRaised(**(given | fields))
 

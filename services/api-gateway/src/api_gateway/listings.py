@@ -11,7 +11,7 @@ OUTCOME = """o.signal_id, o.strategy, o.exchange, o.symbol, o.timeframe, o.side,
     o.exit_price, o.r_multiple, o.mfe_r, o.mae_r, o.targets_hit, o.basis"""
 SIGNAL = """s.signal_id, s.strategy, s.strategy_version, s.params_hash, s.exchange, s.symbol, s.timeframe,
     s.candle_open_ms, s.confirmed_ms, s.side, s.confidence, s.entry, s.stop, s.targets, s.expires_ms, s.reasons,
-    s.features, coalesce(o.result, 'active') as state,
+    s.features, s.definition, s.risk, coalesce(o.result, 'active') as state,
     case when o.signal_id is not null then json_build_object(
         'result', o.result, 'ended_ms', o.ended_ms, 'exit_price', o.exit_price, 'r_multiple', o.r_multiple,
         'mfe_r', o.mfe_r, 'mae_r', o.mae_r, 'targets_hit', o.targets_hit, 'basis', o.basis) end as outcome"""

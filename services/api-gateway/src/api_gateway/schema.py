@@ -54,7 +54,8 @@ SIGNALS = Table(
     ("signal_id",),
     _columns(
         "signal_id strategy strategy_version params_hash exchange symbol timeframe text, candle_open_ms confirmed_ms"
-        " int8, side text, confidence int4, entry stop float8, targets jsonb, expires_ms int8, reasons features jsonb"
+        " int8, side text, confidence int4, entry stop float8, targets jsonb, expires_ms int8, reasons features jsonb,"
+        "definition text, risk jsonb"
     ),
 )
 OUTCOMES = Table(

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from tocsin_common.events import ChannelName, DeliveryState, Origin, Side
+from tocsin_common.events import ChannelName, DeliveryState, Origin, Side, StopBasis
 
 Item = TypeVar("Item")
 Money = Annotated[str, Field(description="An exact decimal.", examples=["10250.40"], pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
@@ -70,6 +70,16 @@ class Outcome(Result):
     confirmed_ms: Millis
 
 
+class Risk(BaseModel):
+    stop_basis: StopBasis
+    r: float = Field(description="Distance from entry to stop, in price.")
+    invalidation: float = Field(description="Beyond this price the reason for the trade is gone.")
+    equity: float = Field(description="Quote currency, as configured.")
+    risk_percent: float = Field(description="Share of the equity that the stop may cost.")
+    size: float = Field(description="Amount of the base currency that costs so much at the stop.")
+    leverage_cap: float = Field(description="The most leverage whose liquidation lies beyond the stop.")
+
+
 class Signal(BaseModel):
     signal_id: SignalId
     strategy: Strategy
@@ -88,6 +98,8 @@ class Signal(BaseModel):
     expires_ms: Millis
     reasons: list[str]
     features: dict[str, float]
+    definition: str = Field(description="The strategy's own name where `strategy` is that of a variant, else empty.")
+    risk: Risk | None = Field(description="What it costs when it is wrong, and a size for that.")
     state: str = Field(description="`active`, or the outcome's result.", examples=["active", "stop"])
     outcome: Result | None
 

@@ -42,7 +42,9 @@ create table signals (
     targets          jsonb not null,
     expires_ms       bigint not null,
     reasons          jsonb not null,
-    features         jsonb not null
+    features         jsonb not null,
+    definition       text collate "C" not null,
+    risk             jsonb
 );
 create index signals_by_time on signals (confirmed_ms, signal_id);
 

@@ -38,6 +38,8 @@ def _signal(event: AnyEvent) -> Row:
         event.expires_ms,
         json_text(event.reasons),
         json_text(event.features),
+        event.definition,
+        None if event.risk is None else json_text(event.risk),
     )
 
 
