@@ -16,12 +16,13 @@ from market_ingest.ingest import Ingest
 from market_ingest.metrics import IngestMetrics
 from market_ingest.partitions.replica import Replica
 from market_ingest.publisher import Publisher
-from market_ingest.rebuilding import rebuild
+from market_ingest.rebuilding import Rebuilt, rebuild
 from market_ingest.resume import Resumed, last_trades, resume, resume_empty
 from market_ingest.sources.chunk import Chunk, Source
 from market_ingest.sources.replay import CHUNK_ROWS
 from market_ingest.validate import BurstLog
 from tocsin_common import tracing
+from tocsin_common.bus.consume import insist
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.events import TradesReceived
 
@@ -128,13 +129,20 @@ class _Pipeline:
         builder = self._ingest.builder
         ours = added if self._replica is None else self._replica.begin(added)
         known = [instrument for instrument in ours if instrument in builder.instruments]
-        rebuilt = await rebuild(self._bus, builder, [one for one in ours if one not in builder.instruments])
+        unknown = [instrument for instrument in ours if instrument not in builder.instruments]
+
+        async def read() -> tuple[Rebuilt, list[TradesReceived]]:
+            for instrument in unknown:
+                builder.drop(instrument)  # what an attempt that failed has made of it
+            return await rebuild(self._bus, builder, unknown), await last_trades(self._bus, known)
+
+        rebuilt, recent = await insist(self._stop, read, "read what is stored of the instruments taken up")
         for event, seq in sorted((*rebuilt.trades, *rebuilt.candles), key=itemgetter(1)):
             self._publisher.remember(event, seq)
         await self._publisher.store(self._ingest.take_stored([], rebuilt.closed))
         for instrument in ours:
             builder.interrupt(*instrument)
-        return [*(event for event, _ in rebuilt.trades), *await last_trades(self._bus, known)]
+        return [*(event for event, _ in rebuilt.trades), *recent]
 
     def _interrupt_all(self) -> None:
         """What happened since a live source stopped is not known: nothing closes by the clock until it is."""

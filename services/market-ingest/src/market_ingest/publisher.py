@@ -15,9 +15,8 @@ from market_ingest.metrics import IngestMetrics
 from market_ingest.packed import largest
 from market_ingest.partitions.replica import Replica
 from market_ingest.resume import Resumed
-from tocsin_common.bus.consume import backoff_s, pause
+from tocsin_common.bus.consume import insist, pause
 from tocsin_common.bus.protocol import Bus, Stored
-from tocsin_common.errors import Unreachable
 from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, TradesReceived
 from tocsin_common.streams import PAPER_TRADER, SIGNAL_ENGINE
 
@@ -85,8 +84,8 @@ class Publisher:
             ended=progress.ended,
             totals=dict(progress.totals),
         )
-        if self._replica is not None:
-            await self._replica.report(mark)
+        if (replica := self._replica) is not None:
+            await insist(self._stop, lambda: replica.report(mark), "tell how far the market has come")
             return
         await self._publish([mark])
         self._metrics.marks.inc()
@@ -114,17 +113,13 @@ class Publisher:
     async def _publish(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Publish until it is done: the ids are derived, so a second try stores nothing twice. Of several replicas
         each stores what is its own."""
-        attempt = 0
-        while True:
-            try:
-                if self._replica is not None:
-                    return await self._replica.store(events)
-                return list(zip(events, await self._bus.publish(events), strict=True))
-            except Unreachable as error:
-                attempt += 1
-                log.warning("cannot publish, trying again", error=str(error), events=len(events), attempt=attempt)
-                if await pause(self._stop, backoff_s(attempt)):
-                    raise
+
+        async def publish() -> list[tuple[Event, Stored]]:
+            if self._replica is not None:
+                return await self._replica.store(events)
+            return list(zip(events, await self._bus.publish(events), strict=True))
+
+        return await insist(self._stop, publish, "publish")
 
     def _needed(self) -> tuple[int, int]:
         """The first sequences of TRADES and CANDLES that open candles are made of."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +25,8 @@ from tocsin_common.events import AnyEvent, DeadLetter, Event
 from tocsin_common.metrics import LoopMetrics
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
 """How often a message that hits a bug of ours is tried before its dead letter."""
@@ -210,16 +213,10 @@ async def _bury(loop: Loop, message: Received, error: Exception) -> None:
         error=f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS],
         payload=message.data,
     )
-    attempt = 0
-    while True:
-        try:
-            await loop.bus.publish([letter])
-            break
-        except Unreachable as unreachable:
-            attempt += 1
-            log.warning("dead letter not stored yet", service=loop.service, error=str(unreachable))
-            if await pause(loop.stop, backoff_s(attempt)):
-                return
+    try:
+        await insist(loop.stop, lambda: loop.bus.publish([letter]), "store a dead letter")
+    except Unreachable:
+        return
     await loop.consumer.term(message)
     loop.metrics.dead.labels(loop.metrics.durable, reason).inc()
     log.error(
@@ -236,6 +233,22 @@ async def _bury(loop: Loop, message: Received, error: Exception) -> None:
 def backoff_s(attempt: int) -> float:
     """Exponential backoff: 0.5, 1, 2 ... 30 seconds for attempts 1, 2, 3 ..."""
     return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (min(attempt, 10) - 1))
+
+
+async def insist(stop: asyncio.Event, call: Callable[[], Awaitable[T]], purpose: str) -> T:
+    """What `call` gives, asked again while a server is away. It may be called again after it failed half-way.
+
+    Raises Unreachable when told to stop meanwhile.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except Unreachable as error:
+            attempt += 1
+            log.warning(f"cannot {purpose}, trying again", error=str(error), attempt=attempt)
+            if await pause(stop, backoff_s(attempt)):
+                raise
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:
