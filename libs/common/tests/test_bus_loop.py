@@ -40,7 +40,7 @@ class Running:
         self.handled: list[int] = []
 
     async def until(self, condition: Callable[[], Awaitable[Any]]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 if await condition():
                     return

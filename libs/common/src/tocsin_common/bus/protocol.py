@@ -42,7 +42,10 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The server's receipt. `duplicate`: the id was there already, nothing was added, `seq` is the first copy's."""
+    """The server's receipt. `duplicate`: the id was there already, nothing was added, `seq` is the first copy's.
+
+    On streams that are not synced it may be an attempt of the same call, cut short, that put it there.
+    """
 
     stream: str
     seq: int

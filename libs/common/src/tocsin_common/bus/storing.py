@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -40,6 +40,9 @@ FEW_MESSAGES = 12
 PATIENCE_S = 60.0
 """How long a message is retried without any progress before the caller hears Unreachable."""
 
+CONTENDED_S = 1.0
+"""How long after a chain was broken every message asks for its receipt: others write the same stream."""
+
 PAUSE_FIRST_S, PAUSE_MAX_S = 0.05, 1.0
 WRONG_LAST_SEQUENCE, TOO_LARGE = 10071, 10054
 
@@ -67,6 +70,7 @@ class Storage:
         self._recent: Recent[Outgoing] = Recent()
         self._epoch = connection.epoch
         self._restoring = asyncio.Lock()
+        self._contended_until_s = 0.0
         self.trouble: str | None = None
 
     async def store(
@@ -86,7 +90,7 @@ class Storage:
             try:
                 await self._restore()
                 few = not stored and len(window) <= FEW_MESSAGES
-                receipts = await self._window(stream, window, atomic=atomic and not few)
+                receipts = await self._window(stream, window, batch=atomic and not few, by_ends=not atomic)
             except (Unreachable, Refused) as error:
                 self._give_up_on(stream, error, deadline)
                 await asyncio.sleep(pause_s)
@@ -136,34 +140,56 @@ class Storage:
     async def _store_again(self, stream: str, window: Sequence[Outgoing]) -> int:
         """How many messages are settled: stored, or the first one refused because a newer writer took its place."""
         try:
-            return len(await self._chain(stream, window))
+            return len(await self._window(stream, window))
         except Refused as error:
             if error.code != WRONG_LAST_SEQUENCE:
                 raise
             log.warning("not stored again: somebody else has written since", subject=window[0].subject)
             return 1
 
-    async def _window(self, stream: str, window: Sequence[Outgoing], *, atomic: bool) -> list[Stored]:
-        """Receipts for the first messages of the window, at least one."""
-        if atomic and len(window) > 1:
+    async def _window(
+        self, stream: str, window: Sequence[Outgoing], *, batch: bool = False, by_ends: bool = False
+    ) -> list[Stored]:
+        """Receipts for the first messages of the window, at least one. Raises what the first is refused for."""
+        if batch and len(window) > 1:
             try:
                 return await self.batch(stream, window)
             except Refused as error:
                 log.debug("no atomic batch, one by one instead", stream=stream, error=str(error))
-        return await self._chain(stream, window)
+        if by_ends and len(window) > 2 and time.monotonic() >= self._contended_until_s:
+            if stored := await self._by_its_ends(window):
+                return stored
+            self._contended_until_s = time.monotonic() + CONTENDED_S
+        return await self._link_by_link(window)
 
-    async def _chain(self, stream: str, window: Sequence[Outgoing]) -> list[Stored]:
-        """Store messages one after the other; those before the first refusal are stored."""
+    async def _by_its_ends(self, window: Sequence[Outgoing]) -> list[Stored]:
+        """Store a chain with two receipts; none when they cannot speak for the rest.
+
+        The last message is stored right behind the one before it, that one behind its own, and so on. So when both
+        ends are stored now, and as far apart as they are in the window, everything between is there and in order.
+        """
         answers: list[asyncio.Future[Msg]] = []
-        previous = ""
-        asked: set[str] = set()
-        try:
-            for message in window:
-                headers = {**_headers(message), **_behind(message, asked)}
-                if previous:
-                    headers["Nats-Expected-Last-Msg-Id"] = previous
+        for number, (message, headers) in enumerate(_linked(window), start=1):
+            if number in (1, len(window)):
                 answers.append(await self._connection.post(message.subject, message.data, headers))
-                previous = message.message_id
+            else:
+                await self._connection.send(message.subject, message.data, headers=headers)
+        first, last = await _receipts(answers)
+        for receipt in (first, last):
+            if isinstance(receipt, Unreachable):
+                raise receipt
+        if isinstance(first, Exception) or isinstance(last, Exception) or first.duplicate or last.duplicate:
+            return []
+        if last.seq - first.seq != len(window) - 1:
+            return []
+        return [Stored(first.stream, seq, duplicate=False) for seq in range(first.seq, last.seq + 1)]
+
+    async def _link_by_link(self, window: Sequence[Outgoing]) -> list[Stored]:
+        """Store a chain with a receipt for every message: those before the first refusal."""
+        answers: list[asyncio.Future[Msg]] = []
+        try:
+            for message, headers in _linked(window):
+                answers.append(await self._connection.post(message.subject, message.data, headers))
         except Unreachable:
             if not answers:
                 raise
@@ -202,6 +228,18 @@ def cut(messages: Sequence[Outgoing], start: int) -> Sequence[Outgoing]:
         if size > WINDOW_BYTES and end > start:
             return messages[start:end]
     return messages[start : start + WINDOW_MESSAGES]
+
+
+def _linked(window: Sequence[Outgoing]) -> Iterator[tuple[Outgoing, Headers]]:
+    """Messages with the headers that chain them."""
+    asked: set[str] = set()
+    previous = ""
+    for message in window:
+        headers = {**_headers(message), **_behind(message, asked)}
+        if previous:
+            headers["Nats-Expected-Last-Msg-Id"] = previous
+        previous = message.message_id
+        yield message, headers
 
 
 def _headers(message: Outgoing) -> Headers:
