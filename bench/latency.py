@@ -42,8 +42,14 @@ def settings(webhook_url: str) -> dict[str, object]:
         "signal_engine": {
             "timeframes": ["1m"],
             "strategies": [
-                *({"name": "ema_cross", "params": {"fast": 2, "slow": slow, "trend": 20}} for slow in (3, 5)),
-                *({"name": "donchian_breakout", "params": {"channel": channel, **eager}} for channel in (5, 8)),
+                *(
+                    {"name": "ema_cross", "as": f"ema_{slow}", "params": {"fast": 2, "slow": slow, "trend": 20}}
+                    for slow in (3, 5)
+                ),
+                *(
+                    {"name": "donchian_breakout", "as": f"donchian_{channel}", "params": {"channel": channel, **eager}}
+                    for channel in (5, 8)
+                ),
             ],
         },
         "alerting": {"webhook": {"allow_private": True}},

@@ -105,12 +105,13 @@ def rows(model: type[BaseModel], path: str, prefix: str, below: list[Below]) -> 
         if [field.annotation] == inner:
             yield from rows(inner[0], path, f"{prefix}{name}.", below)
             continue
-        key = f"{path}.{prefix}{name}"
+        written = field.alias or name
+        key = f"{path}.{prefix}{written}"
         for kind_of in inner:
             tag = kind_of.model_fields.get("kind")
             title = f"### `{key}` of kind `{spelled_tag(tag)}`" if tag else f"### Each of `{key}`"
             below.append((title, key, kind_of))
-        yield f"`{prefix}{name}`", kind(field), default(field), field.description or ""
+        yield f"`{prefix}{written}`", kind(field), default(field), field.description or ""
 
 
 def table(found: list[Row]) -> list[str]:

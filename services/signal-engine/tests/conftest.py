@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from prometheus_client import CollectorRegistry
 
-from tocsin_common.events import CandlesClosed
+from signal_engine.engine import Engine
+from signal_engine.metrics import Metrics
+from signal_engine.rounds import Rounds
+from tocsin_common.bus.consume import Incoming
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.bus.protocol import Received
+from tocsin_common.events import CandlesClosed, ClockAdvanced
+from tocsin_common.streams import Stream
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 COLUMNS = ("exchange", "symbol", "timeframe", "open_ms", "open", "high", "low", "close", "volume")
@@ -17,6 +27,9 @@ COLUMNS = ("exchange", "symbol", "timeframe", "open_ms", "open", "high", "low", 
 Chunk = Callable[..., CandlesClosed]
 AsWindow = Callable[[pl.DataFrame], pl.DataFrame]
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
+Play = Callable[..., Awaitable[None]]
+
+NO_WAITS = itertools.repeat(0)
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +91,49 @@ def chop(candles_event: Chunk) -> Chop:
         yield from (message for _, message in sorted(messages, key=lambda item: item[0]))
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def play() -> Play:
+    """Runs an engine over boundaries of candles, each with a mark: what market-ingest, the bus and the loop would do.
+
+    Marks are stored `stored_after_ms` after their time, and rounds see them a `wait_ms` later.
+    """
+
+    async def run(
+        bus: MemoryBus,
+        engine: Engine,
+        boundaries: Iterable[Sequence[CandlesClosed]],
+        registry: CollectorRegistry | None = None,
+        *,
+        stored_after_ms: int = 10**9,
+        waits_ms: Iterable[int] = NO_WAITS,
+        **options: float,
+    ) -> None:
+        now_ms = 0
+        metrics = Metrics(registry or CollectorRegistry())
+        rounds = Rounds(bus, engine, metrics, now_ms=lambda: now_ms, **options)
+        await rounds.resume()
+        for boundary, wait_ms in zip(boundaries, waits_ms, strict=False):
+            receipts = await bus.publish(boundary)
+            time_ms = max(event.open_ms[-1] + TIMEFRAME_MS[event.timeframe] for event in boundary)
+            last = receipts[-1].seq
+            mark = ClockAdvanced(
+                stage="market", source="live", time_ms=time_ms, trades_seq=0, candles_seq=last, cursor=last
+            )
+            received = Received("CLOCK", "clock.market", last, time_ms + stored_after_ms, "", b"")
+            now_ms = received.stored_ms + wait_ms
+            await bus.publish(await rounds.handle([Incoming(mark, received)]))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def stored() -> Callable[[MemoryBus, Stream], Awaitable[list[Any]]]:
+    """Reads the events of a stream."""
+
+    async def read(bus: MemoryBus, stream: Stream) -> list[Any]:
+        messages = await bus.reader(stream, after=0).through((await bus.stream_state(stream)).last_seq)
+        return [message.event() for message in messages]
+
+    return read

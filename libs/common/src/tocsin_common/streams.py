@@ -86,6 +86,12 @@ TICKERS = Stream(
 )
 CLOCK = Stream(name="CLOCK", subjects=("clock.*",), durability="async", max_per_subject=200_000)
 SIGNALS = Stream(name="SIGNALS", subjects=("signals.*.*.*.*", "fence.signals.*"), durability="sync")
+INDICATORS = Stream(
+    name="INDICATORS", subjects=("indicators.*.*.*",), durability="async", max_age_s=6 * HOUR_S, max_bytes=1024**3
+)
+ENGINE = Stream(name="ENGINE", subjects=("engine.*.*",), durability="async", max_age_s=60 * DAY_S)
+"""What is known or doubted of the evaluation itself, as FEEDS is for the market: few messages, each for a person. A
+stream of its own, so that who watches it is not handed every signal, and a full one harms nothing else."""
 OUTCOMES = Stream(name="OUTCOMES", subjects=("outcomes.*.*.*.*",), durability="sync")
 PAPER = Stream(name="PAPER", subjects=("paper.*.*",), durability="sync")
 ALERTS = Stream(name="ALERTS", subjects=("alerts.*.*",), durability="sync", max_age_s=365 * DAY_S)
@@ -108,6 +114,8 @@ STREAMS = (
     TICKERS,
     CLOCK,
     SIGNALS,
+    INDICATORS,
+    ENGINE,
     OUTCOMES,
     PAPER,
     ALERTS,

@@ -92,6 +92,18 @@ def signal(exchange: str, symbol: str, timeframe: str, strategy: str) -> str:
     return f"signals.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}.{encode_token(strategy)}"
 
 
+def indicators(exchange: str, symbol: str, timeframe: str) -> str:
+    return f"indicators.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}"
+
+
+def quarantine(strategy: str) -> str:
+    return f"engine.quarantine.{encode_token(strategy)}"
+
+
+def rounds(pace: str) -> str:
+    return f"engine.rounds.{pace}"
+
+
 def outcome(exchange: str, symbol: str, timeframe: str, strategy: str) -> str:
     return f"outcomes.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}.{encode_token(strategy)}"
 

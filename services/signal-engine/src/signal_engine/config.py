@@ -2,50 +2,189 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from signal_engine.limited import TooSlow, limited
+from signal_engine.pace import SLOW_ROUND_S
+from signal_engine.prepared import prepare
+from signal_engine.readings import Readings
+from signal_engine.risk import Sizing
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
+from signal_engine.strategies.loading import LOAD_S, Kind, catalogue
 from tocsin_common.config import CommonSettings, Section
 
+DEFAULT = Sizing()
+
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+
+Problem = tuple[int | None, str]
+"""Which entry of a list is wrong (None: the list), and a sentence that says why."""
 
 
 class StrategyChoice(Section):
     """One strategy to run; `params` not given have the strategy's defaults."""
 
-    name: str = Field(description=f"One of {', '.join(sorted(STRATEGIES))}.")
+    name: str = Field(
+        description=f"One of {', '.join(sorted(STRATEGIES))}, or one that was installed or is in the folder."
+    )
+    instance: str | None = Field(
+        default=None,
+        alias="as",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="The name it runs under, where variants run side by side. Default: its own.",
+    )
     params: dict[str, Any] = Field(default={}, description="The strategy's parameters; its file documents them.")
+    timeframes: list[Timeframe] = Field(
+        default=[], description="Which of the section's timeframes it looks at. Default: all it is made for."
+    )
 
-    @model_validator(mode="after")
-    def _buildable(self) -> StrategyChoice:
-        self.build()
-        return self
-
-    def build(self) -> AnyStrategy:
+    def build(self, kinds: Mapping[str, Kind]) -> AnyStrategy:
         """The strategy itself. Raises ValueError naming everything that is wrong with the parameters."""
-        return build(self.name, self.params)
+        strategy = build(self.name, self.params, instance=self.instance, timeframes=self.timeframes, kinds=kinds)
+        made_for = type(strategy).timeframes
+        if made_for and (foreign := [one for one in self.timeframes if one not in made_for]):
+            raise ValueError(f"{self.name} is made for {', '.join(made_for)}, not for {', '.join(foreign)}")
+        return strategy
+
+
+class RiskSection(Section):
+    """Whose money the suggested sizes are for: one stop may cost `risk_percent` of `equity`."""
+
+    equity: float = Field(default=DEFAULT.equity, gt=0, description="In the quote currency.")
+    risk_percent: float = Field(default=DEFAULT.risk_percent, gt=0, le=100, description="Of the equity, per signal.")
+    leverage_max: float = Field(
+        default=DEFAULT.leverage_max, ge=1, le=125, description="No signal suggests more, however near its stop is."
+    )
+
+    def sizing(self) -> Sizing:
+        """The same as the engine takes it."""
+        return Sizing(self.equity, self.risk_percent, self.leverage_max)
 
 
 class SignalEngineSection(Section):
-    strategies: list[StrategyChoice] = Field(
-        default=[StrategyChoice(name=name) for name in STRATEGIES],
-        min_length=1,
-        description="The strategies to run; one may appear several times with different parameters.",
+    strategies_folder: Path | None = Field(
+        default=None, description="Folder of Python files with strategies of your own, all of which are run."
     )
     timeframes: list[Timeframe] = Field(
         default=["5m", "15m", "1h", "4h"], min_length=1, description="The timeframes every strategy looks at."
     )
+    strategies: list[StrategyChoice] = Field(
+        default=[StrategyChoice(name=name) for name in STRATEGIES],
+        min_length=1,
+        validate_default=True,
+        description="The strategies to run; one may run several times under different names.",
+    )
+    risk: RiskSection = RiskSection()
+    indicators: list[str] = Field(
+        default=[],
+        description="Columns (`rsi_14`, `ema_200`) published of every candle of the timeframes, for rules that look at"
+        " them. A long memory makes every window as long.",
+    )
+    strategy_budget_s: float = Field(
+        default=10.0, gt=0, description="Seconds that a strategy's own code may take in a round before it is off."
+    )
+    slow_round_s: float = Field(
+        default=SLOW_ROUND_S,
+        gt=0,
+        description="Seconds of waiting and evaluating after which a live round is announced.",
+    )
+
+    @field_validator("strategies_folder")
+    @classmethod
+    def _there(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError("there is no such folder")
+        return folder
 
     @field_validator("strategies")
     @classmethod
-    def _distinct(cls, choices: list[StrategyChoice]) -> list[StrategyChoice]:
-        built = [(strategy.name, strategy.params_hash) for strategy in (choice.build() for choice in choices)]
-        if len(set(built)) != len(built):
-            raise ValueError("the same strategy with the same parameters is listed twice")
+    def _usable(cls, choices: list[StrategyChoice], info: ValidationInfo) -> list[StrategyChoice]:
+        _raise(_problems_of(choices, info.data))
         return choices
+
+    @field_validator("indicators")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        _raise(_unknown(names))
+        return names
+
+    def kinds(self) -> Mapping[str, Kind]:
+        """Every strategy there is to choose from, by name."""
+        return catalogue(self.strategies_folder).kinds
+
+    def build(self) -> list[AnyStrategy]:
+        """The strategies to run."""
+        kinds = self.kinds()
+        return [choice.build(kinds) for choice in self.strategies]
 
 
 class Settings(CommonSettings):
-    signal_engine: SignalEngineSection = SignalEngineSection()
+    signal_engine: SignalEngineSection = Field(default={}, validate_default=True)
+
+
+def _problems_of(choices: Sequence[StrategyChoice], others: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the strategies, beside fields (folder, timeframes) that may themselves be wrong: absent."""
+    found = catalogue(others.get("strategies_folder"))
+    yield from ((None, problem) for problem in found.problems)
+    complete = "strategies_folder" in others and not found.problems
+    built: list[AnyStrategy] = []
+    taken: set[str] = set()
+    for place, choice in enumerate(choices):
+        if choice.name not in found.kinds and not complete:
+            continue  # it may be in what could not be read
+        unseen = sorted(set(choice.timeframes) - set(others.get("timeframes", choice.timeframes)))
+        if unseen:
+            yield place, f"{', '.join(unseen)}: not among the timeframes of the section"
+        name = choice.instance or choice.name
+        if name in taken:
+            yield place, f"another strategy runs under the name {name!r}; give each its own with `as`"
+        taken.add(name)
+        try:
+            with limited(LOAD_S):
+                built.append(choice.build(found.kinds))
+        except (Exception, TooSlow) as error:  # other people's code
+            yield place, str(error)
+    yield from _together(built)
+
+
+def _together(built: Sequence[AnyStrategy]) -> Iterator[Problem]:
+    """What only shows when expressions are made: of each strategy, and of all beside each other."""
+    alone = []
+    for strategy in built:
+        try:
+            with limited(LOAD_S):
+                prepare([strategy])
+            alone.append(strategy)
+        except (Exception, TooSlow) as error:
+            yield None, str(error)
+    try:
+        prepare(alone)
+    except ValueError as error:
+        yield None, str(error)
+
+
+def _unknown(names: Sequence[str]) -> Iterator[Problem]:
+    for place, name in enumerate(names):
+        try:
+            Readings([name])
+        except Exception as error:  # also what TA-Lib says of periods
+            yield place, str(error)
+
+
+def _raise(problems: Iterable[Problem]) -> None:
+    """Tell all of them at once, each at its place."""
+    lines = [
+        InitErrorDetails(
+            type=PydanticCustomError("unusable", "{problem}", {"problem": problem}),
+            loc=() if place is None else (place,),
+            input=None,
+        )
+        for place, problem in problems
+    ]
+    if lines:
+        raise ValidationError.from_exception_data("signal_engine", lines)

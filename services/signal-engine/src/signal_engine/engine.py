@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from time import perf_counter
 
 import numpy as np
 import structlog
 
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.higher import Higher
+from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import Series, Windows
-from tocsin_common.events import CandlesClosed, SignalRaised
+from tocsin_common.events import CandlesClosed, IndicatorsComputed, SignalRaised
 
 log = structlog.get_logger()
 
@@ -23,20 +25,31 @@ END_OF_TIME_MS = 2**62
 class Engine:
     """Windows of every series of the given timeframes, and the strategies evaluated on them.
 
-    `timeframes` are those judged and the higher ones that strategies look at from there. `tally` counts candles by
-    what became of them: `evaluated`, `warmed` (warm-up only), `duplicate`, `late` (joined the window, no signal),
-    `dropped` (older than the window), `correction` (a later revision: not looked at, the windows hold candles as first
-    received) and `disordered` (a message that breaks the contract on order).
+    `timeframes` are those judged and the higher ones that strategies look at from there. `budget_s` is what each
+    strategy may take (see `Evaluation`), and `indicators` are columns of every candle judged: `computed` has those
+    since somebody cleared it. `tally` counts candles by what became of them: `evaluated`, `warmed` (warm-up only),
+    `duplicate`, `late` (joined the window, no signal), `dropped` (older than the window), `correction` (a later
+    revision: not looked at, the windows hold candles as first received) and `disordered` (a message that breaks the
+    contract on order).
     """
 
     def __init__(
-        self, strategies: Sequence[AnyStrategy], timeframes: Sequence[str], sizing: Sizing | None = None
+        self,
+        strategies: Sequence[AnyStrategy],
+        timeframes: Sequence[str],
+        sizing: Sizing | None = None,
+        *,
+        budget_s: float | None = None,
+        indicators: Sequence[str] = (),
     ) -> None:
-        self.evaluation = Evaluation(strategies, sizing)
+        self.evaluation = Evaluation(strategies, sizing, budget_s=budget_s)
         self._above = self.evaluation.higher_of(timeframes)
         self.timeframes = frozenset(timeframes).union(*self._above.values())
         self.tally: Counter[str] = Counter()
-        self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes))
+        self._readings = Readings(indicators) if indicators else None
+        self.computed: list[IndicatorsComputed] = []
+        longest = self._readings.warm_up_candles if self._readings else 0
+        self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes), kept_candles=longest)
         self._higher = Higher(self.windows.candles_of)
         self._time_ms = 0
         self._early: list[SignalRaised] = []
@@ -90,5 +103,14 @@ class Engine:
             self.windows.hold(self._time_ms, self._above)
         frame = self.windows.frame()
         signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
+        if self._readings:
+            self._compute(self._readings)
         self.windows.settle()
         return signals
+
+    def _compute(self, readings: Readings) -> None:
+        started = perf_counter()
+        frame = self.windows.frame(readings.warm_up_candles)
+        if frame is not None:
+            self.computed += readings.of(frame, self.windows.series)
+        self.evaluation.spent["readings"] += perf_counter() - started

@@ -1,15 +1,80 @@
-"""From a fired candle to a signal, or to the reason why it is none."""
+"""From fired candles to signals, or to the reason why one is none."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import polars as pl
+import structlog
+
+from signal_engine.quarantine import BAD_ENTRIES, FAULTS, BadEntries
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy, Judgement
 from signal_engine.windows import Series
-from tocsin_common.events import Side, SignalRaised
+from tocsin_common.events import Side, SignalRaised, decode, encode
+
+log = structlog.get_logger()
+
+
+class Entries:
+    """Makes signals of fired candles, and drops those that make no sense.
+
+    `dropped` counts these by (strategy, reason); the first of each is logged until somebody clears it. `in_hand` is the
+    candle that is being judged.
+    """
+
+    def __init__(self, sizing: Sizing) -> None:
+        self.dropped: Counter[tuple[str, str]] = Counter()
+        self.in_hand: tuple[Series, int] | None = None
+        self._sizing = sizing
+        self._streaks: Counter[str] = Counter()
+
+    def of(self, strategy: AnyStrategy, fired: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
+        """The signals of one strategy's fired rows. Raises BadEntries when for too long none was good.
+
+        Rows that were evaluated together count together: their order among each other changes nothing.
+        """
+        signals, faults = [], Counter[str]()
+        for row in fired.iter_rows(named=True):
+            self.in_hand = (series[row["series"]], row["open_ms"])
+            signal, problem = self._judged(strategy, row)
+            if signal is not None:
+                signals.append(signal)
+            elif problem in FAULTS:
+                faults[problem] += 1
+        streak = 0 if signals else self._streaks[strategy.instance] + faults.total()
+        self._streaks[strategy.instance] = streak
+        if streak >= BAD_ENTRIES:
+            raise BadEntries(f"none of the last {streak} entries made sense: {', '.join(sorted(faults))}")
+        self.in_hand = None
+        return signals
+
+    def forget(self) -> None:
+        """What was dropped until now does not count."""
+        self.dropped.clear()
+        self._streaks.clear()
+
+    def _judged(self, strategy: AnyStrategy, row: Mapping[str, float]) -> tuple[SignalRaised | None, str]:
+        assert self.in_hand is not None
+        series, open_ms = self.in_hand
+        failure: Exception | None = None
+        try:
+            signal = signal_of(strategy, series, row, self._sizing)
+            problem = problem_of(signal)
+            if problem is None:
+                decode(encode(signal))  # what cannot be read back would harm others than the strategy
+        except Exception as error:  # the strategy's own code
+            problem, failure = "judge_failed", error
+        if problem is None:
+            return signal, ""
+        if (strategy.instance, problem) not in self.dropped:  # once a burst
+            where = {**series._asdict(), "candle_open_ms": open_ms}
+            log.warning("signal dropped", strategy=strategy.instance, reason=problem, **where, exc_info=failure)
+        self.dropped[strategy.instance, problem] += 1
+        return None, problem
 
 
 def signal_of(strategy: AnyStrategy, series: Series, row: Mapping[str, float], sizing: Sizing) -> SignalRaised:

@@ -6,16 +6,20 @@ signals, to the last byte.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from time import perf_counter
 
 import polars as pl
 import structlog
 
-from signal_engine.entries import problem_of, signal_of
+from signal_engine.entries import Entries
 from signal_engine.higher import Higher
+from signal_engine.limited import limited
 from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_of
+from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
 from signal_engine.windows import Series
@@ -30,20 +34,26 @@ ColumnsOf = Callable[[Prepared], Iterable[pl.Expr]]
 class Evaluation:
     """Evaluates strategies, and keeps one that breaks from taking the others along.
 
-    A strategy whose query raises is quarantined until the restart; a single entry that cannot be judged or makes no
-    sense (stop on the wrong side, not finite) is dropped. Both are logged and counted: `quarantined` and `dropped`.
+    A strategy is quarantined until the restart, and none of its signals of that query are raised, when its query raises
+    or gives wrong columns, when its own code has not ended after `budget_s` (None: no limit), or when its entries made
+    no sense for too long. A single entry that makes none is dropped. All of it is logged and counted, until somebody
+    clears it: `quarantined`, `dropped`, and `spent`, the seconds that went into indicators, higher timeframes and each
+    strategy.
 
     `warm_up_candles` is how many candles a window holds before its block. Raises ValueError for strategies that cannot
     be used, or not together.
     """
 
-    def __init__(self, strategies: Sequence[AnyStrategy], sizing: Sizing | None = None) -> None:
+    def __init__(
+        self, strategies: Sequence[AnyStrategy], sizing: Sizing | None = None, *, budget_s: float | None = None
+    ) -> None:
         self._healthy = prepare(strategies)
-        self._sizing = sizing or Sizing()
+        self._budget_s = budget_s
+        self.entries = Entries(sizing or Sizing())
+        self.dropped = self.entries.dropped
         self.warm_up_candles = warm_up_of(self._healthy)
-        self.quarantined: list[str] = []
-        self.dropped: Counter[tuple[str, str]] = Counter()
-        """Entries not raised, by (strategy, reason); the first of each is logged until somebody clears this."""
+        self.quarantined: list[Quarantine] = []
+        self.spent: defaultdict[str, float] = defaultdict(float)
 
     def higher_of(self, timeframes: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """By timeframe: the higher ones its candles look at, where there are any."""
@@ -51,37 +61,40 @@ class Evaluation:
 
     def signals(self, frame: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
-        enriched = self._with_higher(_narrowed(self._with_columns(frame, _columns)), series, higher)
+        with self._timed("indicators"):
+            rows = _narrowed(self._with_columns(frame, _columns))
+        with self._timed("higher"):
+            rows = self._with_higher(rows, series, higher)
         found: list[SignalRaised] = []
-        for one in list(self._healthy):
-            try:
-                fired = _fired(enriched, one, series)
-            except Exception as error:  # a strategy is somebody's expression: its mistake must stay its own
-                self._quarantine(one, error)
-                continue
-            for row in fired.iter_rows(named=True):
-                signal = self._raise(one.strategy, series[row["series"]], row)
-                if signal is not None:
-                    found.append(signal)
+        timeframes = {one.timeframe for one in series}
+        for one in [one for one in self._healthy if any(map(one.judges, timeframes))]:
+            with self._timed(one.strategy.instance):
+                found += self._entries_of(one, rows, series)
         return sorted(found, key=order)
+
+    def forget(self) -> None:
+        """What was dropped and spent until now was a rehearsal. What is quarantined stays so."""
+        self.entries.forget()
+        self.spent.clear()
 
     def _with_columns(self, frame: pl.DataFrame, columns_of: ColumnsOf) -> pl.DataFrame:
         try:
             return frame.with_columns(once(self._healthy, columns_of))
-        except Exception:  # find whose expression it is
+        except BROKEN:  # find whose expression it is
             for one in list(self._healthy):
                 try:
                     frame.with_columns(columns_of(one))
-                except Exception as error:
+                except BROKEN as error:
                     self._quarantine(one, error)
             return frame.with_columns(once(self._healthy, columns_of))
 
     def _with_higher(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> pl.DataFrame:
-        """The rows with the columns of all higher timeframes that some strategy looks at from theirs."""
+        """The rows with the columns of all higher timeframes that strategies look at, null where they are not higher."""
         above = self.higher_of({one.timeframe for one in series}).values()
         for timeframe in sorted(frozenset[str]().union(*above), key=TIMEFRAME_MS.__getitem__):
             rows = higher.join(rows, series, timeframe, partial(self._of_higher, timeframe))
-        return rows
+        names = {expr.meta.output_name() for one in self._healthy for asked in one.higher.values() for expr in asked}
+        return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in sorted(names - set(rows.columns)))
 
     def _of_higher(self, timeframe: str, frame: pl.DataFrame) -> pl.DataFrame:
         def asked(one: Prepared) -> Iterable[pl.Expr]:
@@ -90,25 +103,30 @@ class Evaluation:
         enriched = self._with_columns(frame, asked)
         return enriched.select(*frame.columns, *(expr.meta.output_name() for expr in once(self._healthy, asked)))
 
-    def _raise(self, strategy: AnyStrategy, series: Series, row: Mapping[str, float]) -> SignalRaised | None:
-        failure: Exception | None = None
+    def _entries_of(self, one: Prepared, rows: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
+        """The signals of one strategy; none, and it is quarantined, when anything goes wrong with it."""
         try:
-            signal = signal_of(strategy, series, row, self._sizing)
-            problem = problem_of(signal)
-        except Exception as error:  # as above: the strategy's own code
-            problem, failure = "judge_failed", error
-        if problem is None:
-            return signal
-        if (strategy.instance, problem) not in self.dropped:  # once a burst
-            where = {**series._asdict(), "candle_open_ms": row["open_ms"]}
-            log.warning("signal dropped", strategy=strategy.instance, reason=problem, **where, exc_info=failure)
-        self.dropped[strategy.instance, problem] += 1
-        return None
+            with limited(self._budget_s) if self._budget_s else nullcontext():
+                return self.entries.of(one.strategy, _fired(rows, one, series), series)
+        except BROKEN as error:  # a strategy is somebody's expression: its mistake must stay its own
+            self._quarantine(one, error)
+            return []
 
-    def _quarantine(self, one: Prepared, error: Exception) -> None:
+    def _quarantine(self, one: Prepared, error: BaseException) -> None:
+        series, open_ms = self.entries.in_hand or (None, None)
+        self.entries.in_hand = None
         self._healthy.remove(one)
-        self.quarantined.append(one.strategy.instance)
-        log.error("strategy quarantined until the restart", strategy=one.strategy.instance, exc_info=error)
+        found = Quarantine(one.strategy, reason_of(error), described(error), series, open_ms)
+        self.quarantined.append(found)
+        where = {**series._asdict(), "candle_open_ms": open_ms} if series else {}
+        name = one.strategy.instance
+        log.error("strategy quarantined until the restart", strategy=name, reason=found.reason, **where, exc_info=error)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = perf_counter()
+        yield
+        self.spent[part] += perf_counter() - started
 
 
 def order(signal: SignalRaised) -> tuple[int, str, str, str, str, str]:
@@ -134,5 +152,7 @@ def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> p
         judged = [number for number, market in enumerate(series) if one.judges(market.timeframe)]
         usable &= pl.col("series").is_in(pl.Series(judged, dtype=pl.UInt32).implode())
     rows = enriched.with_columns(one.recent).with_columns(one.conditions)
+    check_types(rows)
     fired = rows.filter(usable & (pl.col("long") != pl.col("short")))
-    return fired.with_columns(stop=pl.when("long").then("stop_long").otherwise("stop_short"))
+    stop = pl.when("long").then("stop_long").otherwise("stop_short")
+    return fired.with_columns(stop=stop.fill_null(float("nan")))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from signal_engine.engine import Engine
-from tocsin_common.events import Event, SignalRaised
+from tocsin_common.events import Event, SignalRaised, StrategyQuarantined
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
@@ -26,7 +26,19 @@ class Metrics:
             "tocsin_signals_dropped", "Entries that made no sense.", ["strategy", "reason"], registry=registry
         )
         self._quarantined = Counter(
-            "tocsin_strategies_quarantined", "Strategies off until the restart.", ["strategy"], registry=registry
+            "tocsin_strategies_quarantined",
+            "Strategies that went off until the restart.",
+            ["strategy", "reason"],
+            registry=registry,
+        )
+        self._spent = Counter(
+            "tocsin_signal_spent_seconds", "What rounds took, by part and strategy.", ["part"], registry=registry
+        )
+        self._waited_s = Histogram(
+            "tocsin_signal_mark_wait_seconds",
+            "From a stored mark of a live market to the beginning of its round.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
         )
         self.round_s = Histogram(
             "tocsin_signal_round_seconds",
@@ -55,8 +67,19 @@ class Metrics:
             self._candles.labels(result).inc(count)
         for (strategy, reason), count in engine.evaluation.dropped.items():
             self._dropped.labels(strategy, reason).inc(count)
-        for strategy in engine.evaluation.quarantined:
-            self._quarantined.labels(strategy).inc()
         engine.tally.clear()
         engine.evaluation.dropped.clear()
-        engine.evaluation.quarantined.clear()
+
+    def quarantined(self, event: StrategyQuarantined) -> None:
+        """Count a strategy that went off."""
+        self._quarantined.labels(event.strategy, event.reason).inc()
+
+    def waited(self, waits_ms: Iterable[int]) -> None:
+        """Add how long the marks of a live market waited for their round."""
+        for wait_ms in waits_ms:
+            self._waited_s.observe(wait_ms / 1000)
+
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """Add what the parts of a round took."""
+        for part, took_s in seconds.items():
+            self._spent.labels(part).inc(took_s)

@@ -95,7 +95,12 @@ def warm_up_of(prepared: Iterable[Prepared]) -> int:
 
     So most changes of one strategy leave the others' values as they are, to the last digit.
     """
-    return -(-max(one.memory for one in prepared) // BLOCK_CANDLES) * BLOCK_CANDLES
+    return in_blocks(max(one.memory for one in prepared))
+
+
+def in_blocks(candles: int) -> int:
+    """As many candles or a few more, in whole blocks."""
+    return -(-candles // BLOCK_CANDLES) * BLOCK_CANDLES
 
 
 def higher_of(prepared: Iterable[Prepared], timeframes: Iterable[str]) -> Mapping[str, frozenset[str]]:

@@ -129,11 +129,11 @@ class Window:
         """Pending candles that do not wait."""
         return self.pending if self.held is None else self.pending & ~self.held
 
-    def anchored(self, wanted: Bools) -> Iterator[Anchored]:
-        """Every block that holds wanted candles, with its warm-up rows."""
+    def anchored(self, wanted: Bools, warm_up_candles: int) -> Iterator[Anchored]:
+        """Every block that holds wanted candles, with so many candles of time before it."""
         for block in sorted(set((self.opens[wanted] // self._block_ms).tolist())):
             block_ms = block * self._block_ms
-            bounds = (self._anchor_ms(block_ms), block_ms, block_ms + self._block_ms)
+            bounds = (block_ms - warm_up_candles * self._length_ms, block_ms, block_ms + self._block_ms)
             lo, start, hi = (int(place) for place in np.searchsorted(self.opens, bounds))
             new = wanted[lo:hi].copy()
             new[: start - lo] = False
@@ -173,12 +173,14 @@ class Window:
 class Windows:
     """All windows, and the frame of what is pending in them.
 
-    `judged` are the timeframes whose candles are evaluated; those of others are only looked at by them.
+    `judged` are the timeframes whose candles are evaluated; those of others are only looked at by them. Windows hold
+    `warm_up_candles` before their block, or `kept_candles` where somebody asks for frames that reach farther back.
     """
 
-    def __init__(self, warm_up_candles: int, judged: Collection[str]) -> None:
+    def __init__(self, warm_up_candles: int, judged: Collection[str], *, kept_candles: int = 0) -> None:
         self.series: list[Series] = []
         self.pending = 0
+        self.kept_candles = max(warm_up_candles, kept_candles)
         self._warm_up_candles = warm_up_candles
         self._judged = judged
         self._windows: dict[Series, tuple[int, Window]] = {}
@@ -215,16 +217,20 @@ class Windows:
                     self._dirty[number] = window
                     self.pending += waiting
 
-    def frame(self) -> pl.DataFrame | None:
-        """The rows needed to evaluate what is pending and does not wait; None when nothing is.
+    def frame(self, warm_up_candles: int | None = None) -> pl.DataFrame | None:
+        """The rows needed to evaluate what is pending and does not wait; None when nothing is. `warm_up_candles`: how
+        far back they reach (default: as far as strategies need).
 
         Columns: series (index into `self.series`, u32), window (one per series and block, u32), open_ms (i64),
         PRICES (f64), before (close of the row before in the window; its own open for the first; f64), new (evaluate
         this row, bool), preceding (rows before it in its window, u32). Rows of a window are contiguous, oldest first.
         """
+        reach = self._warm_up_candles if warm_up_candles is None else warm_up_candles
         dirty = [(number, window) for number, window in sorted(self._dirty.items())]
         judged = ((number, window) for number, window in dirty if window.series.timeframe in self._judged)
-        return _frame([(number, window, part) for number, window in judged for part in window.anchored(window.ready)])
+        return _frame(
+            [(number, window, part) for number, window in judged for part in window.anchored(window.ready, reach)]
+        )
 
     def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[Series]] | None:
         """See `higher.CandlesOf`."""
@@ -233,7 +239,7 @@ class Windows:
             number, window = self._windows.get(Series(str(exchange), str(symbol), timeframe)) or (0, None)
             if window is not None:
                 mask = np.isin(window.opens, rows["open_ms"].to_numpy())
-                parts += [(number, window, part) for part in window.anchored(mask)]
+                parts += [(number, window, part) for part in window.anchored(mask, self._warm_up_candles)]
         frame = _frame(parts)
         return None if frame is None else (frame, self.series)
 
@@ -252,7 +258,7 @@ class Windows:
         window.add(candles.opens, candles.values, pending=False)
 
     def _open(self, series: Series) -> tuple[int, Window]:
-        self._windows[series] = (len(self.series), Window(series, self._warm_up_candles))
+        self._windows[series] = (len(self.series), Window(series, self.kept_candles))
         self.series.append(series)
         return self._windows[series]
 

@@ -23,6 +23,13 @@ from tocsin_common.events.alerts import (
     DeliveryState,
     SendDue,
 )
+from tocsin_common.events.engine import (
+    IndicatorsComputed,
+    Pace,
+    QuarantineReason,
+    RoundsChanged,
+    StrategyQuarantined,
+)
 from tocsin_common.events.event import MAX_COLUMN, Event, encoder
 from tocsin_common.events.market import (
     CandlesClosed,
@@ -46,6 +53,9 @@ AnyEvent = (
     | TickerUpdated
     | ClockAdvanced
     | SignalRaised
+    | IndicatorsComputed
+    | StrategyQuarantined
+    | RoundsChanged
     | OutcomeMeasured
     | PortfolioOpened
     | OrderFilled
@@ -96,17 +106,22 @@ __all__ = [
     "FeedState",
     "FundingChanged",
     "Holding",
+    "IndicatorsComputed",
     "OrderFilled",
     "Origin",
     "OutcomeMeasured",
+    "Pace",
     "PortfolioOpened",
+    "QuarantineReason",
     "QuoteMoved",
     "Risk",
+    "RoundsChanged",
     "SendDue",
     "Side",
     "SignalRaised",
     "SignalSkipped",
     "StopBasis",
+    "StrategyQuarantined",
     "TickerUpdated",
     "TradesReceived",
     "decode",

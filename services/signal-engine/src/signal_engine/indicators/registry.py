@@ -28,11 +28,28 @@ def memory_of(column: pl.Expr | str) -> int:
     indicator has no bounded memory.
     """
     name = column if isinstance(column, str) else column.meta.output_name()
-    match = COLUMN.fullmatch(name)
-    if match is None or match[1] not in BY_NAME:
-        raise ValueError(f"there is no indicator behind the column {name!r}")
-    periods = (float(text) if "." in text else int(text) for text in match[2].split("_")[1:])
-    memory = BY_NAME[match[1]].memory(*periods)
+    indicator, periods = _parsed(name)
+    memory = indicator.memory(*periods)
     if memory is None:
         raise ValueError(f"{name} has no bounded memory: who uses it says how many candles it needs")
     return memory
+
+
+def by_column(name: str) -> pl.Expr:
+    """The indicator's expression behind a column's name (`ema_12`). Raises ValueError, listing what there is."""
+    indicator, periods = _parsed(name)
+    try:
+        column = indicator(*periods)
+    except TypeError:
+        column = indicator()
+    if column.meta.output_name() != name:
+        raise ValueError(f"there is no column {name!r}; it would be {column.meta.output_name()!r}, or other periods")
+    return column
+
+
+def _parsed(name: str) -> tuple[Indicator[Any], list[float]]:
+    match = COLUMN.fullmatch(name)
+    if match is None or match[1] not in BY_NAME:
+        known = ", ".join(sorted(indicator().meta.output_name() for indicator in INDICATORS))
+        raise ValueError(f"there is no indicator behind the column {name!r}; there are {known}, and other periods")
+    return BY_NAME[match[1]], [float(text) if "." in text else int(text) for text in match[2].split("_")[1:]]

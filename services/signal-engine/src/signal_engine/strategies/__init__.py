@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from signal_engine.strategies.donchian_breakout import DonchianBreakout
 from signal_engine.strategies.ema_cross import EmaCross
@@ -39,12 +39,20 @@ STRATEGIES: dict[str, type[AnyStrategy]] = {
 }
 
 
-def build(name: str, params: Mapping[str, object] | None = None, *, instance: str | None = None) -> AnyStrategy:
-    """A strategy with these parameters, defaults for the rest, that runs under `instance` (default: its own name).
+def build(
+    name: str,
+    params: Mapping[str, object] | None = None,
+    *,
+    instance: str | None = None,
+    timeframes: Sequence[str] = (),
+    kinds: Mapping[str, type[AnyStrategy]] = STRATEGIES,
+) -> AnyStrategy:
+    """A strategy out of `kinds` with these parameters, defaults for the rest. It runs under `instance` (default: its
+    own name) and judges `timeframes` (default: those it is made for).
 
     Raises ValueError naming everything that is wrong.
     """
-    kind = STRATEGIES.get(name)
+    kind = kinds.get(name)
     if kind is None:
-        raise ValueError(f"there is no strategy {name!r}; the strategies are {', '.join(sorted(STRATEGIES))}")
-    return kind(checked(kind.params_type, params or {}), instance)
+        raise ValueError(f"there is no strategy {name!r}; the strategies are {', '.join(sorted(kinds))}")
+    return kind(checked(kind.params_type, params or {}), instance, timeframes)

@@ -73,20 +73,22 @@ P = TypeVar("P", bound=Params)
 class Strategy(ABC, Generic[P]):
     """A named, versioned rule. A change that alters any signal is a new `version`.
 
-    `timeframes` are those it judges; empty: all that are configured. `instance` is the name it runs under: its own,
-    or another one where variants run side by side.
+    `timeframes` are those it judges; empty: all that are configured. One may be built for fewer. `instance` is the name
+    it runs under: its own, or another one where variants run side by side.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     params_type: ClassVar[type[Params]]
-    timeframes: ClassVar[tuple[str, ...]] = ()
+    timeframes: tuple[str, ...] = ()
     stop_basis: ClassVar[Literal["atr", "structure"]] = "atr"
     """What `stop` measures: override both together."""
 
-    def __init__(self, params: P, instance: str | None = None) -> None:
+    def __init__(self, params: P, instance: str | None = None, timeframes: Sequence[str] = ()) -> None:
         self.params = params
         self.instance = instance or self.name
+        if timeframes:
+            self.timeframes = tuple(timeframes)
         values = sorted(params.model_dump().items())
         self.params_hash = derive("params", *(part for key, value in values for part in (key, repr(value))))
         self.atr_column = f"atr_{params.atr_period}"
