@@ -13,6 +13,7 @@ import yaml
 
 from signal_engine.config import Settings
 from signal_engine.prepared import higher_of, prepare
+from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy, build
 from tocsin.console import UsageError
 from tocsin.settings import DEMO_CONFIG, environment
@@ -45,11 +46,13 @@ PARAMETER = re.compile(r"(\w+)=(\[[^\]]*\]|[^,\[\]]+)(?:,|$)")
 
 @dataclass(frozen=True)
 class Judged:
-    """Strategies, the timeframes they judge, and these with the higher ones that some strategy looks at from there."""
+    """Strategies, the timeframes they judge, these with the higher ones that some strategy looks at from there, and
+    whose money sizes are for."""
 
     strategies: Sequence[AnyStrategy]
     timeframes: Sequence[str]
     looked_at: Sequence[str]
+    sizing: Sizing
 
 
 def judged(config: Path | None, strategies: Sequence[str] | None, timeframes: Sequence[str] | None) -> Judged:
@@ -59,17 +62,17 @@ def judged(config: Path | None, strategies: Sequence[str] | None, timeframes: Se
         if timeframe not in TIMEFRAMES:
             raise UsageError(f"--timeframe {timeframe!r} is none; there are {', '.join(TIMEFRAMES)}.")
     chosen = [_strategy(text, section.kinds()) for text in strategies or []] or section.build()
-    return with_higher(chosen, timeframes or section.timeframes)
+    return with_higher(chosen, timeframes or section.timeframes, section.risk.sizing())
 
 
-def with_higher(strategies: Sequence[AnyStrategy], timeframes: Sequence[str]) -> Judged:
+def with_higher(strategies: Sequence[AnyStrategy], timeframes: Sequence[str], sizing: Sizing) -> Judged:
     """Strategies on timeframes. Raises UsageError when they cannot be used together."""
     try:
         higher = higher_of(prepare(strategies), timeframes).values()
     except ValueError as error:
         raise UsageError(f"{error}.") from error
     together = {*timeframes}.union(*higher)
-    return Judged(strategies, timeframes, [timeframe for timeframe in TIMEFRAMES if timeframe in together])
+    return Judged(strategies, timeframes, [timeframe for timeframe in TIMEFRAMES if timeframe in together], sizing)
 
 
 def _strategy(text: str, kinds: Mapping[str, type[AnyStrategy]]) -> AnyStrategy:

@@ -45,7 +45,7 @@ def signals(
         chosen = judged(config, strategies, timeframes)
     candles = run(candles_of(files, chosen.looked_at))
     with err.status(f"evaluating {len(candles):,} candles", spinner="dots"):
-        found = signals_of(chosen.strategies, candles, timeframes=chosen.timeframes)
+        found = signals_of(chosen.strategies, candles, timeframes=chosen.timeframes, sizing=chosen.sizing)
     if json:
         for signal in found:
             print(encode(signal).decode())
