@@ -15,6 +15,7 @@ from __future__ import annotations
 from signal_engine.indicators.averages import ema, hma, kama, sma, wma
 from signal_engine.indicators.crossing import crosses_above, crosses_below
 from signal_engine.indicators.indicator import Indicator, indicator
+from signal_engine.indicators.landscape import LANDSCAPE_FIELDS, landscape, landscape_memory
 from signal_engine.indicators.momentum import (
     adx,
     macd,
@@ -70,6 +71,7 @@ from signal_engine.indicators.zones import (
 
 __all__ = [
     "INDICATORS",
+    "LANDSCAPE_FIELDS",
     "Indicator",
     "adx",
     "atr",
@@ -95,6 +97,8 @@ __all__ = [
     "kama",
     "keltner_lower",
     "keltner_upper",
+    "landscape",
+    "landscape_memory",
     "lowest",
     "macd",
     "macd_histogram",

@@ -23,7 +23,7 @@ def structure_memory(k: int) -> int:
 @indicator(memory=structure_memory)
 def structure_trend(k: int = 3) -> pl.Expr:
     """1.0 after a break upwards, -1.0 after one downwards; null where REACH_CANDLES saw none."""
-    return over_bars(lambda bars: _trend(bars, _breaks(bars, k)))
+    return over_bars(lambda bars: trend_after(bars, _breaks(bars, k)))
 
 
 @indicator(memory=structure_memory)
@@ -49,12 +49,13 @@ def _breaks(bars: Bars, k: int) -> Floats:
     return breaks_upwards(bars, k).astype(np.float64) - breaks_upwards(bars.mirrored(), k)
 
 
-def _trend(bars: Bars, breaks: Floats) -> Floats:
+def trend_after(bars: Bars, breaks: Floats) -> Floats:
+    """The direction of each row's latest break: 1 up, -1 down, NaN where there is none."""
     return latest(bars, breaks != 0).take(breaks)
 
 
 def _judged(bars: Bars, k: int, *, against: bool) -> Floats:
     breaks = _breaks(bars, k)
-    trend_before = np.where(bars.preceding > 0, np.roll(_trend(bars, breaks), 1), np.nan)
+    trend_before = np.where(bars.preceding > 0, np.roll(trend_after(bars, breaks), 1), np.nan)
     changes = breaks * trend_before == -1
     return np.where(changes == against, breaks, 0.0)

@@ -92,19 +92,19 @@ def order_block_bear_confirmed(k: int = 3) -> pl.Expr:
 @indicator(memory=gap_memory)
 def fvg_bull_low() -> pl.Expr:
     """High of the candle before the latest gap upwards; filled once the price trades down to it."""
-    return over_bars(lambda bars: _bull_gap(bars).low)
+    return over_bars(lambda bars: bull_gap(bars).low)
 
 
 @indicator(memory=gap_memory)
 def fvg_bull_high() -> pl.Expr:
     """Low of the candle after that gap."""
-    return over_bars(lambda bars: _bull_gap(bars).high)
+    return over_bars(lambda bars: bull_gap(bars).high)
 
 
 @indicator(memory=gap_memory)
 def fvg_bull_bar() -> pl.Expr:
     """How many candles ago the gap's middle candle was; 1 on the candle that confirms it."""
-    return over_bars(lambda bars: _bull_gap(bars).bar)
+    return over_bars(lambda bars: bull_gap(bars).bar)
 
 
 @indicator(memory=gap_memory)
@@ -125,19 +125,25 @@ def fvg_bear_bar() -> pl.Expr:
     return over_bars(lambda bars: _bear_gap(bars).bar)
 
 
-def _bull_block(bars: Bars, k: int) -> Zone:
+def bull_block(bars: Bars, breaks: Bools) -> Zone:
+    """The order block of each row's latest of these breaks upwards."""
     falling = latest(bars, bars.close < bars.open)  # a break is never a window's first row: the row before is its own
     low, high, ago = (np.roll(values, 1) for values in (falling.take(bars.low), falling.take(bars.high), falling.age()))
-    confirmed = latest(bars, breaks_upwards(bars, k) & ~np.isnan(low))
+    confirmed = latest(bars, breaks & ~np.isnan(low))
     low, high, age = confirmed.take(low), confirmed.take(high), confirmed.age()
     return _until(bars, bars.close < low, confirmed, Zone(low, high, age + confirmed.take(ago) + 1.0, age))
 
 
-def _bull_gap(bars: Bars) -> Zone:
+def bull_gap(bars: Bars) -> Zone:
+    """Each row's latest fair value gap upwards."""
     before = np.roll(bars.high, 2)
     confirmed = latest(bars, (bars.low > before) & (bars.preceding >= 2))
     low, high, age = confirmed.take(before), confirmed.take(bars.low), confirmed.age()
     return _until(bars, bars.low <= low, confirmed, Zone(low, high, age + 1.0, age))
+
+
+def _bull_block(bars: Bars, k: int) -> Zone:
+    return bull_block(bars, breaks_upwards(bars, k))
 
 
 def _bear_block(bars: Bars, k: int) -> Zone:
@@ -145,7 +151,7 @@ def _bear_block(bars: Bars, k: int) -> Zone:
 
 
 def _bear_gap(bars: Bars) -> Zone:
-    return _bull_gap(bars.mirrored()).mirrored()
+    return bull_gap(bars.mirrored()).mirrored()
 
 
 def _until(bars: Bars, over: Bools, confirmed: Mark, zone: Zone) -> Zone:
