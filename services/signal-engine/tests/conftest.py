@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ COLUMNS = ("exchange", "symbol", "timeframe", "open_ms", "open", "high", "low", 
 Chunk = Callable[..., CandlesClosed]
 AsWindow = Callable[[pl.DataFrame], pl.DataFrame]
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
+Market = Callable[..., pl.DataFrame]
+WithHigher = Callable[..., pl.DataFrame]
 Play = Callable[..., Awaitable[None]]
 
 NO_WAITS = itertools.repeat(0)
@@ -91,6 +93,54 @@ def chop(candles_event: Chunk) -> Chop:
         yield from (message for _, message in sorted(messages, key=lambda item: item[0]))
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def market() -> Market:
+    """Makes candles of closes: each opens at the close before, and its high and low are 0.1 beyond."""
+
+    def make(
+        closes: Sequence[float], volumes: Mapping[int, float] | None = None, timeframe: str = "1h"
+    ) -> pl.DataFrame:
+        opens = [closes[0], *closes[:-1]]
+        step_ms = TIMEFRAME_MS[timeframe]
+        rows = [
+            (n * step_ms, start, max(start, end) + 0.1, min(start, end) - 0.1, end, (volumes or {}).get(n, 1.0))
+            for n, (start, end) in enumerate(zip(opens, closes, strict=True))
+        ]
+        frame = pl.DataFrame(rows, schema=list(COLUMNS[3:]), orient="row")
+        named = frame.with_columns(exchange=pl.lit("okx"), symbol=pl.lit("SOL/USDT"), timeframe=pl.lit(timeframe))
+        return named.select(COLUMNS)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def with_higher() -> WithHigher:
+    """Adds the candles of higher timeframes to those of one, made of whole sets of them."""
+
+    def add(candles: pl.DataFrame, *timeframes: str) -> pl.DataFrame:
+        parts, (base,) = [candles], candles["timeframe"].unique()
+        for timeframe in timeframes:
+            start = pl.col("open_ms") // TIMEFRAME_MS[timeframe] * TIMEFRAME_MS[timeframe]
+            columns = {"open": pl.first, "high": pl.max, "low": pl.min, "close": pl.last, "volume": pl.sum}
+            longer = candles.group_by("exchange", "symbol", start, maintain_order=True).agg(
+                *(made(name) for name, made in columns.items()), pl.len().alias("parts")
+            )
+            whole = longer.filter(pl.col("parts") == TIMEFRAME_MS[timeframe] // TIMEFRAME_MS[base])
+            parts.append(whole.with_columns(timeframe=pl.lit(timeframe)).select(COLUMNS))
+        return pl.concat(parts)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def month(shared_data: Path, with_higher: WithHigher) -> pl.DataFrame:
+    """A month of two symbols in 5m, 15m, 1h and 4h."""
+    path = shared_data / "candles" / "binance_1m_23_symbols_2021-05.parquet"
+    rows = pl.scan_parquet(path).filter(pl.col("symbol").is_in(["ETH/USDT", "XRP/USDT"]))
+    frame = rows.collect(engine="in-memory").rename({"ts_ms": "open_ms"}).select(COLUMNS).sort("symbol", "open_ms")
+    return with_higher(frame, "5m", "15m", "1h", "4h").filter(pl.col("timeframe") != "1m")
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from signal_engine.strategies.bollinger_squeeze import BollingerSqueeze
+from signal_engine.strategies.confluence import Confluence
 from signal_engine.strategies.donchian_breakout import DonchianBreakout
 from signal_engine.strategies.ema_cross import EmaCross
+from signal_engine.strategies.macd_trend import MacdTrend
 from signal_engine.strategies.rsi_reversion import RsiReversion
+from signal_engine.strategies.smart_money import SmartMoney
 from signal_engine.strategies.strategy import (
     LOOK_BACK_CANDLES,
     AnyStrategy,
@@ -18,6 +22,8 @@ from signal_engine.strategies.strategy import (
     confidence,
     ramp,
 )
+from signal_engine.strategies.supertrend import Supertrend
+from signal_engine.strategies.vwap_reversion import VwapReversion
 
 __all__ = [
     "LOOK_BACK_CANDLES",
@@ -36,6 +42,12 @@ STRATEGIES: dict[str, type[AnyStrategy]] = {
     EmaCross.name: EmaCross,
     RsiReversion.name: RsiReversion,
     DonchianBreakout.name: DonchianBreakout,
+    MacdTrend.name: MacdTrend,
+    BollingerSqueeze.name: BollingerSqueeze,
+    Supertrend.name: Supertrend,
+    VwapReversion.name: VwapReversion,
+    SmartMoney.name: SmartMoney,
+    Confluence.name: Confluence,
 }
 
 
