@@ -8,24 +8,40 @@ import random
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import polars as pl
 
 from signal_engine.history import signals_of
+from signal_engine.indicators import memory_of
 from signal_engine.strategies import STRATEGIES, build
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Consumer
-from tocsin_common.events import CandlesClosed, ClockAdvanced, encode
-from tocsin_common.streams import PAPER_TRADER, SIGNALS
+from tocsin_common.events import CandlesClosed, ClockAdvanced, StrategyQuarantined, encode
+from tocsin_common.streams import ENGINE, INDICATORS, PAPER_TRADER, SIGNALS
 
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
 
 PATIENCE_S = 15.0
 
+STUCK = """\
+from signal_engine.strategies.ema_cross import EmaCross
+
+
+class Stuck(EmaCross):
+    name = "stuck"
+
+    def judge(self, row, side):
+        while row["close"] < 10:  # no price of the rehearsal
+            pass
+        return super().judge(row, side)
+"""
+
 
 @asynccontextmanager
-async def running(nats_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    settings = {"TOCSIN__NATS__URL": nats_url, "TOCSIN__SIGNAL_ENGINE__TIMEFRAMES": "[1m]"}
+async def running(nats_url: str, **keys: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    section = {f"TOCSIN__SIGNAL_ENGINE__{key}": value for key, value in {"TIMEFRAMES": "[1m]", **keys}.items()}
+    settings = {"TOCSIN__NATS__URL": nats_url, **section}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "signal_engine", env={**os.environ, **settings}, stderr=asyncio.subprocess.DEVNULL
     )
@@ -86,3 +102,29 @@ async def test_a_killed_service_resumes_and_every_signal_is_stored_once(
     expected = signals_of([build(name) for name in STRATEGIES], minutes)
     assert sorted(message.data for message in stored) == sorted(encode(signal) for signal in expected)
     assert (await jetstream_bus.stream_state(SIGNALS)).last_seq == mark.signals_seq
+
+
+async def test_a_strategy_that_loops_for_ever_does_not_stop_the_service(
+    jetstream_bus: JetStreamBus, nats_url: str, minutes: pl.DataFrame, chop: Chop, tmp_path: Path
+) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    candles = minutes.group_by("symbol", maintain_order=True).head(1_500).select(minutes.columns)
+    messages, marks = list(chop(candles, random.Random(1))), jetstream_bus.consumer(PAPER_TRADER)
+    settings = {
+        "STRATEGIES_FOLDER": str(tmp_path),
+        "STRATEGIES": "[{name: stuck}, {name: ema_cross}]",
+        "STRATEGY_BUDGET_S": "0.5",
+        "INDICATORS": "[rsi_14]",
+    }
+    await publish_market(jetstream_bus, messages, ended=True)
+    async with running(nats_url, **settings):
+        while not (mark := await next_mark(marks)).ended:
+            continue
+    stored = await jetstream_bus.reader(SIGNALS, after=0).through(mark.signals_seq)
+    expected = [encode(signal) for signal in signals_of([build("ema_cross")], candles)]
+    assert sorted(data for message in stored if b'"stuck"' not in (data := message.data)) == sorted(expected)
+    told = await jetstream_bus.reader(ENGINE, after=0).through((await jetstream_bus.stream_state(ENGINE)).last_seq)
+    (event,) = [event for message in told if isinstance(event := message.event(), StrategyQuarantined)]
+    assert (event.strategy, event.reason) == ("stuck", "too_slow")
+    assert "still in judge (stuck.py, line " in event.error
+    assert (await jetstream_bus.stream_state(INDICATORS)).messages == 3 * (1_500 - memory_of("rsi_14"))
