@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.system import Installation, quiet_settings
+from tests.system import PORTFOLIO, Installation, quiet_settings
 
 LENGTHS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
 GAP_MS = 900_000
@@ -22,8 +22,12 @@ Replayed = tuple[Installation, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def replayed(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
-    """Every real trade, replayed once as fast as possible."""
-    installation = Installation.create(tmp_path_factory.mktemp("trades"), quiet_settings())
+    """Every real trade, replayed once as fast as possible.
+
+    The sessions long enough to warm strategies up are in ether, dollars and euros, so a portfolio in ether follows.
+    """
+    portfolios = [PORTFOLIO, {**PORTFOLIO, "portfolio_id": "ether", "currency": "ETH"}]
+    installation = Installation.create(tmp_path_factory.mktemp("trades"), quiet_settings(portfolios=portfolios))
     files = sorted((shared_data / "trades").glob("*.parquet"))
     return installation, asyncio.run(installation.replay(files))
 

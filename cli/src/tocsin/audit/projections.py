@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -171,10 +172,10 @@ def _of_type(evidence: Evidence, stream: str, kind: type[Event]) -> Iterator[Row
 
 
 def _content(event: AnyEvent) -> Row:
-    """An event's fields, nested structs as plain values."""
+    """An event's fields as they are in its row."""
     row = {name: getattr(event, name) for name in event.__struct_fields__}
     if isinstance(event, SignalRaised):
-        row["signal_id"] = event.signal_id
+        row |= {"signal_id": event.signal_id, "risk": msgspec.to_builtins(event.risk)}
     if isinstance(event, EquityMarked):
         del row["holdings"]  # JSON in the row, Decimal in the event; its sum is checked on the stream
     return row
