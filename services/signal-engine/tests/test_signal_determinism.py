@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from prometheus_client import CollectorRegistry
 
 from signal_engine.engine import Engine
 from signal_engine.history import signals_of
+from signal_engine.metrics import Metrics
+from signal_engine.rounds import Rounds
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
+from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.events import CandlesClosed, SignalRaised, encode
-from tocsin_common.streams import SIGNALS, Stream
+from tocsin_common.bus.protocol import Stored
+from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, SignalRaised, encode
+from tocsin_common.streams import SIGNAL_ENGINE, SIGNALS, Stream
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Chunk = Callable[..., CandlesClosed]
@@ -29,7 +34,7 @@ StoredEvents = Callable[[MemoryBus, Stream], Awaitable[list[Any]]]
 
 TIMEFRAMES = ["15m", "1h", "4h"]
 BOUNDARY_MS = TIMEFRAME_MS["4h"]
-RESTARTS = 10
+KILLS = 10
 
 LIVE = """
 import hashlib, sys
@@ -117,11 +122,57 @@ async def test_the_order_in_which_a_boundary_arrives_changes_nothing(
     assert digest_of(await stored(bus, SIGNALS)) == digest_of(expected)
 
 
-async def test_ten_restarts_change_nothing(
-    boundaries: Sequence[Sequence[CandlesClosed]], expected: list[SignalRaised], play: Play, stored: StoredEvents
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class MortalBus(MemoryBus):
+    """Dies after a number of stored events: in the middle of a batch, before a receipt or after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lives_for: float = math.inf
+
+    async def publish(self, events: Sequence[Event], **_: object) -> list[Stored]:
+        stored = []
+        for event in events:
+            if self.lives_for <= 0:
+                raise Killed
+            stored += await super().publish([event])
+            self.lives_for -= 1
+        return stored
+
+
+async def publish_market(bus: MemoryBus, boundaries: Iterable[Sequence[CandlesClosed]]) -> None:
+    for boundary in boundaries:
+        receipts = await bus.publish(boundary)
+        ends_ms = max(event.open_ms[-1] + TIMEFRAME_MS[event.timeframe] for event in boundary)
+        last = receipts[-1].seq
+        await bus.publish(
+            [ClockAdvanced(stage="market", source="replay", time_ms=ends_ms, trades_seq=0, candles_seq=last)]
+        )
+
+
+async def live(bus: MortalBus, rng: random.Random) -> None:
+    """One life of the service: it handles marks, some at a time, until there is none left, or it dies."""
+    rounds = Rounds(bus, Engine(strategies(), TIMEFRAMES), Metrics(CollectorRegistry()), snapshot_messages=50)
+    await rounds.resume()
+    consumer = bus.consumer(SIGNAL_ENGINE)
+    await consumer.reset()
+    while messages := await consumer.fetch(rng.choice((1, 3, 8)), 0):
+        await bus.publish(await rounds.handle([Incoming(message.event(), message) for message in messages]))
+        await consumer.ack(messages)
+
+
+async def test_killed_ten_times_in_the_middle_of_anything_nothing_changes(
+    boundaries: Sequence[Sequence[CandlesClosed]], expected: list[SignalRaised], stored: StoredEvents
 ) -> None:
-    bus, rng = MemoryBus(), random.Random(7)
-    cuts = [0, *sorted(rng.sample(range(1, len(boundaries)), RESTARTS)), len(boundaries)]
-    for start, end in pairwise(cuts):
-        await play(bus, Engine(strategies(), TIMEFRAMES), boundaries[start:end])
+    bus, rng = MortalBus(), random.Random(7)
+    await publish_market(bus, boundaries)
+    for _ in range(KILLS):
+        bus.lives_for = rng.randrange(2, (len(boundaries) + len(expected)) // KILLS)
+        with pytest.raises(Killed):
+            await live(bus, rng)
+    bus.lives_for = math.inf
+    await live(bus, rng)
     assert digest_of(await stored(bus, SIGNALS)) == digest_of(expected)
