@@ -14,6 +14,8 @@ COMMANDS = [
     "download",
     "signals",
     "check lookahead",
+    "check warmup",
+    "parity",
     "audit",
     "rebuild",
     "doctor",
@@ -26,7 +28,7 @@ COMMANDS = [
     "keys revoke",
 ]
 
-WORKS_ON = {"download": "--out", "signals": "--from", "check lookahead": "--from"}
+WORKS_ON = {"download": "--out", "signals": "--from", "check lookahead": "--from", "check warmup": "--from"}
 """The option that says what a command works on, where it is not a data directory."""
 
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from tocsin.commands import audit, check, doctor, download, keys, migrate, rebuild, replay, seed, signals, streams, up
+from tocsin.commands import (
+    audit,
+    check,
+    doctor,
+    download,
+    keys,
+    migrate,
+    parity,
+    rebuild,
+    replay,
+    seed,
+    signals,
+    streams,
+    up,
+)
 from tocsin_common import logs
 
 app = typer.Typer(
@@ -18,6 +32,7 @@ app.command()(up.up)
 app.command()(replay.replay)
 app.command()(download.download)
 app.command()(signals.signals)
+app.command()(parity.parity)
 app.command()(audit.audit)
 app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)

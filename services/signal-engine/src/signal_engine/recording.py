@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping
 from operator import lt
 from typing import NamedTuple
 
@@ -14,6 +16,9 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Instrument = tuple[str, str]
 """Exchange and symbol."""
+
+Names = tuple[str, str, str]
+"""Exchange, symbol and timeframe."""
 
 
 class _Message(NamedTuple):
@@ -40,14 +45,20 @@ _MESSAGE = {
 
 class Recording:
     """Takes candles in stream order by the rules of the engine: corrections and disordered messages do not count, and
-    of several candles with the same open time the first does."""
+    of several candles with the same open time the first does.
 
-    def __init__(self) -> None:
+    `from_ms`: by timeframe, the open time from which candles are kept (default: all). `oldest_ms` is the open time of
+    the oldest candle of each series, kept or not.
+    """
+
+    def __init__(self, from_ms: Mapping[str, int] | None = None) -> None:
+        self.oldest_ms: dict[Names, int] = {}
+        self._from_ms = from_ms or {}
         self._messages: list[_Message] = []
         self._sizes: list[int] = []
         self._opens: list[int] = []
         self._values: dict[str, list[float]] = {name: [] for name in PRICES}
-        self._newest_ms: dict[tuple[str, str, str], int] = {}
+        self._newest_ms: dict[Names, int] = {}
         self._seen_ms: dict[Instrument, int] = {}
 
     def __len__(self) -> int:
@@ -60,13 +71,16 @@ class Recording:
             return
         series, instrument = (event.exchange, event.symbol, event.timeframe), (event.exchange, event.symbol)
         newest_ms, seen_ms = self._newest_ms.get(series, -1), self._seen_ms.get(instrument, -1)
-        self._messages.append(_Message(*series, event.origin == "history", newest_ms, seen_ms))
-        self._sizes.append(len(opens))
-        self._opens += opens
-        for name, column in self._values.items():
-            column += getattr(event, name)
+        self.oldest_ms[series] = min(self.oldest_ms.get(series, opens[0]), opens[0])
         self._newest_ms[series] = max(newest_ms, opens[-1])
         self._seen_ms[instrument] = max(seen_ms, opens[-1] + TIMEFRAME_MS[event.timeframe])
+        first = bisect_left(opens, self._from_ms.get(event.timeframe, 0))
+        if first < len(opens):
+            self._messages.append(_Message(*series, event.origin == "history", newest_ms, seen_ms))
+            self._sizes.append(len(opens) - first)
+            self._opens += opens[first:]
+            for name, column in self._values.items():
+                column += getattr(event, name)[first:]
 
     def frame(self) -> pl.DataFrame:
         """Every candle once, in stream order.
