@@ -16,6 +16,7 @@ come after it, and raises no signal itself: its moment has passed. One older tha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -139,6 +140,12 @@ class Window:
             new[: start - lo] = False
             yield Anchored(lo, hi, new)
 
+    def opened(self, times: Ints) -> Bools:
+        """Which candles opened at one of these times."""
+        found, places = np.zeros(len(self.opens), np.bool_), np.searchsorted(self.opens, times)
+        found[places[np.append(self.opens, -1)[places] == times]] = True
+        return found
+
     def settle(self) -> bool:
         """All ready candles have been evaluated; says whether none is left."""
         self.pending = np.zeros(len(self.opens), np.bool_) if self.held is None else self.held
@@ -234,11 +241,14 @@ class Windows:
 
     def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[Series]] | None:
         """See `higher.CandlesOf`."""
+        opens: dict[Series, list[int]] = defaultdict(list)
+        for exchange, symbol, open_ms in wanted.iter_rows():
+            opens[Series(exchange, symbol, timeframe)].append(open_ms)
         parts = []
-        for (exchange, symbol), rows in wanted.group_by("exchange", "symbol", maintain_order=True):
-            number, window = self._windows.get(Series(str(exchange), str(symbol), timeframe)) or (0, None)
+        for series, times in opens.items():
+            number, window = self._windows.get(series) or (0, None)
             if window is not None:
-                mask = np.isin(window.opens, rows["open_ms"].to_numpy())
+                mask = window.opened(np.array(times, np.int64))
                 parts += [(number, window, part) for part in window.anchored(mask, self._warm_up_candles)]
         frame = _frame(parts)
         return None if frame is None else (frame, self.series)
