@@ -151,10 +151,10 @@ def test_a_name_that_exists_twice_is_refused(folder: Path) -> None:
     (folder / "a.py").write_text(MOMENTUM)
     (folder / "b.py").write_text(MOMENTUM)
     (folder / "c.py").write_text(MOMENTUM.replace('"momentum"', '"ema_cross"'))
+    first, second, third = (f"the file {folder / name}" for name in ("a.py", "b.py", "c.py"))
     assert catalogue(folder).problems == [
-        f"there are two strategies 'momentum', in the file {folder / 'a.py'} and in the file {folder / 'b.py'}: "
-        "rename one",
-        f"there are two strategies 'ema_cross', in Tocsin itself and in the file {folder / 'c.py'}: rename one",
+        f"there are two strategies 'momentum', in {first} and in {second}: rename one",
+        f"there are two strategies 'ema_cross', in Tocsin itself and in {third}: rename one",
     ]
 
 

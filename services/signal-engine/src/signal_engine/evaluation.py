@@ -89,7 +89,7 @@ class Evaluation:
             return frame.with_columns(once(self._healthy, columns_of))
 
     def _with_higher(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> pl.DataFrame:
-        """The rows with the columns of all higher timeframes that strategies look at, null where they are not higher."""
+        """The rows with the columns of all higher timeframes that strategies look at, null where not higher."""
         above = self.higher_of({one.timeframe for one in series}).values()
         for timeframe in sorted(frozenset[str]().union(*above), key=TIMEFRAME_MS.__getitem__):
             rows = higher.join(rows, series, timeframe, partial(self._of_higher, timeframe))
