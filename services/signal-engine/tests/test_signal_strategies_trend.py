@@ -7,9 +7,11 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from signal_engine.history import signals_of
+from signal_engine import indicators as ind
+from signal_engine.history import anchored, signals_of
 from signal_engine.strategies import build
 from tocsin_common.events import SignalRaised
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Market = Callable[..., pl.DataFrame]
 
@@ -108,6 +110,16 @@ def test_a_squeeze_that_is_left_without_volume_is_not_believed(market: Market) -
 def test_bands_that_were_wide_are_no_squeeze(market: Market) -> None:
     waves = [LEVEL + abs(n % 40 - 20) for n in range(WARM)]
     assert signals("bollinger_squeeze", market([*waves, 440.0], {WARM: 4.0})) == []
+
+
+def test_a_supertrend_in_its_window_is_the_path_since_the_beginning(month: pl.DataFrame) -> None:
+    line, warm = ind.supertrend(10, 3.0), build("supertrend").warm_up_candles
+    candles = month.filter((pl.col("timeframe") == "5m") & (pl.col("symbol") == "ETH/USDT")).sort("open_ms")
+    windows = anchored(candles.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS["5m"], 384)
+    whole = candles.with_columns(window=pl.lit(0, pl.UInt32)).select("open_ms", line.alias("whole"))
+    both = windows.with_columns(line).filter("new", pl.col("preceding") >= warm).join(whole, on="open_ms")
+    assert len(both) > 8_000
+    assert both.select((pl.col("supertrend_10_3") / pl.col("whole") - 1).abs().max()).item() < 1e-9
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from tocsin_common.events import Side
 VOLUME_PERIOD = 20
 
 PATH_CANDLES = 128
-"""A SuperTrend is a path: where it is depends on where it was, and two windows agree once it has turned in both. No
-number of candles makes that certain. It turns every 20 to 40 candles, so within these many it has done so a few times;
-the tests say of how many real candles that is true."""
+"""A SuperTrend is a path: two windows agree once it has turned in both, and no number of candles makes that certain.
+It turns every 20 to 40 candles, so within these it has done so a few times: of the 1.1 million candles of
+docs/signals.md none has another value than on a path since the beginning."""
 
 
 class SupertrendParams(Params):
