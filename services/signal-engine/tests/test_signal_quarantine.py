@@ -248,6 +248,15 @@ def test_a_strategy_without_a_limit_may_take_its_time(minutes: pl.DataFrame, cho
         assert len(engine.evaluation.quarantined) == quarantined
 
 
+def test_bad_entries_in_the_rehearsal_prove_nothing() -> None:
+    evaluation = Evaluation([Infinite(EmaCrossParams()), *good()])
+    rehearse(evaluation)
+    assert evaluation.dropped["infinite", "not_finite"] > BAD_ENTRIES
+    assert evaluation.quarantined == []
+    evaluation.forget()
+    assert evaluation.dropped == {}
+
+
 def test_the_rehearsal_finds_a_strategy_that_breaks_before_the_market_does() -> None:
     evaluation = Evaluation([NoSuchIndicator(EmaCrossParams()), *good()])
     rehearse(evaluation)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import polars as pl
@@ -31,6 +32,7 @@ class Entries:
         self.in_hand: tuple[Series, int] | None = None
         self._sizing = sizing
         self._streaks: Counter[str] = Counter()
+        self._patience = float(BAD_ENTRIES)
 
     def of(self, strategy: AnyStrategy, fired: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
         """The signals of one strategy's fired rows. Raises BadEntries when for too long none was good.
@@ -47,10 +49,17 @@ class Entries:
                 faults[problem] += 1
         streak = 0 if signals else self._streaks[strategy.instance] + faults.total()
         self._streaks[strategy.instance] = streak
-        if streak >= BAD_ENTRIES:
+        if streak >= self._patience:
             raise BadEntries(f"none of the last {streak} entries made sense: {', '.join(sorted(faults))}")
         self.in_hand = None
         return signals
+
+    @contextmanager
+    def forgiven(self) -> Iterator[None]:
+        """Bad entries are only dropped, however many: a market that is made up proves nothing against a strategy."""
+        self._patience = math.inf
+        yield
+        self._patience = BAD_ENTRIES
 
     def forget(self) -> None:
         """What was dropped until now does not count."""

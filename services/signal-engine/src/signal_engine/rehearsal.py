@@ -25,7 +25,8 @@ def rehearse(evaluation: Evaluation) -> list[SignalRaised]:
         windows.add(_waves(timeframe, evaluation.warm_up_candles + 2 * BLOCK_CANDLES), pending=True)
     frame = windows.frame()
     assert frame is not None
-    return evaluation.signals(frame, windows.series, Higher(windows.candles_of))
+    with evaluation.entries.forgiven():
+        return evaluation.signals(frame, windows.series, Higher(windows.candles_of))
 
 
 def _waves(timeframe: str, candles: int) -> CandlesClosed:
