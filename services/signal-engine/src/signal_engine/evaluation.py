@@ -22,6 +22,7 @@ from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_o
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
+from signal_engine.tails import Tails
 from signal_engine.windows import Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -62,7 +63,7 @@ class Evaluation:
     def signals(self, frame: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
         with self._timed("indicators"):
-            rows = _narrowed(self._with_columns(frame, _columns))
+            rows = self._near(frame)
         with self._timed("higher"):
             rows = self._with_higher(rows, series, higher)
         found: list[SignalRaised] = []
@@ -71,6 +72,16 @@ class Evaluation:
             with self._timed(one.strategy.instance):
                 found += self._entries_of(one, rows, series)
         return sorted(found, key=order)
+
+    def _near(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame's new rows and the LOOK_BACK_CANDLES before each, with all columns: few when live, so that
+        everything after this is cheap."""
+        tails = Tails(frame)
+        near = tails.within(LOOK_BACK_CANDLES)
+        rows = self._with_columns(frame, _summing).filter(near)
+        ends, kept = tails.of(max((one.reach_candles for one in self._healthy), default=LOOK_BACK_CANDLES))
+        found = self._with_columns(ends, _ends).filter(near[kept])
+        return rows.hstack(found.drop(frame.columns).get_columns())
 
     def forget(self) -> None:
         """What was dropped and spent until now was a rehearsal. What is quarantined stays so."""
@@ -135,13 +146,12 @@ def order(signal: SignalRaised) -> tuple[int, str, str, str, str, str]:
     return (signal.confirmed_ms, *source, signal.strategy, signal.params_hash)
 
 
-def _columns(one: Prepared) -> Iterable[pl.Expr]:
-    return one.columns
+def _summing(one: Prepared) -> Iterable[pl.Expr]:
+    return [expr for expr in one.columns if not any(expr is end for end in one.ends)]
 
 
-def _narrowed(enriched: pl.DataFrame) -> pl.DataFrame:
-    """New rows and the LOOK_BACK_CANDLES before each: few when live, so that everything after this is cheap."""
-    return enriched.filter(pl.any_horizontal(pl.col("new").shift(-back) for back in range(LOOK_BACK_CANDLES + 1)))
+def _ends(one: Prepared) -> Iterable[pl.Expr]:
+    return one.ends
 
 
 def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> pl.DataFrame:

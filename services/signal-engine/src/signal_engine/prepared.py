@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 
-from signal_engine.strategies import AnyStrategy
+from signal_engine.indicators.bars import looks_back
+from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES, PRICES
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -20,14 +21,17 @@ RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "before", "new", "
 class Prepared:
     """Expressions of one strategy. Raises ValueError, in a sentence, when they cannot be had.
 
-    `columns` run over the windows, `higher` over those of a higher timeframe (each null before it is warm), `recent`
-    and `conditions` (long, short, stop_long, stop_short) over the rows that may fire.
+    `columns` run over the windows, those of `ends` over no more of them than the last `reach_candles` before a new row;
+    `higher` over those of a higher timeframe (each null before it is warm), `recent` and `conditions` (long, short,
+    stop_long, stop_short) over the rows that may fire.
     """
 
     def __init__(self, strategy: AnyStrategy) -> None:
         self.strategy = strategy
         try:
             self.columns = strategy.columns()
+            self.ends = [expr for expr in self.columns if looks_back(expr)]
+            self.reach_candles = LOOK_BACK_CANDLES + max((strategy.memory(expr) for expr in self.ends), default=0)
             self.higher = {timeframe: self._warm(timeframe, asked) for timeframe, asked in strategy.higher().items()}
             self.recent = strategy.recent()
             self.conditions = [

@@ -132,13 +132,15 @@ class Window:
 
     def anchored(self, wanted: Bools, warm_up_candles: int) -> Iterator[Anchored]:
         """Every block that holds wanted candles, with so many candles of time before it."""
-        for block in sorted(set((self.opens[wanted] // self._block_ms).tolist())):
-            block_ms = block * self._block_ms
+        opens = self.opens[wanted]
+        while len(opens):
+            block_ms = int(opens[0]) // self._block_ms * self._block_ms
             bounds = (block_ms - warm_up_candles * self._length_ms, block_ms, block_ms + self._block_ms)
-            lo, start, hi = (int(place) for place in np.searchsorted(self.opens, bounds))
+            lo, start, hi = self.opens.searchsorted(bounds).tolist()
             new = wanted[lo:hi].copy()
             new[: start - lo] = False
             yield Anchored(lo, hi, new)
+            opens = opens[opens >= bounds[-1]]
 
     def opened(self, times: Ints) -> Bools:
         """Which candles opened at one of these times."""
@@ -258,6 +260,12 @@ class Windows:
         self._dirty = {number: window for number, window in self._dirty.items() if not window.settle()}
         self.pending = sum(int(np.count_nonzero(window.pending)) for window in self._dirty.values())
 
+    def clear(self) -> None:
+        """Forget every candle."""
+        self.pending = 0
+        for known in (self.series, self._windows, self._dirty):
+            known.clear()
+
     def export(self) -> list[tuple[Series, Candles]]:
         """Every window as it is now; cheap, because nothing is copied."""
         return [(series, Candles(window.opens, window.values)) for series, (_, window) in self._windows.items()]
@@ -286,7 +294,8 @@ def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None
         return None
     sizes = [part.hi - part.lo for _, _, part in parts]
     values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
-    preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
+    starts = np.cumsum(sizes) - sizes
+    preceding = (np.arange(values.shape[1]) - np.repeat(starts, sizes)).astype(np.uint32)
     opens, closes = values[PRICES.index("open")], values[PRICES.index("close")]
     columns = {
         "series": np.repeat(np.array([number for number, _, _ in parts], np.uint32), sizes),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import polars_talib as ta
 
+from signal_engine.indicators.bars import Bars, Floats, over_bars
 from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib
 
 
@@ -62,13 +64,13 @@ def keltner_lower(period: int = 20, atr_period: int = 10, multiple: float = 2.0)
 @indicator(memory=lambda period: period + 1)
 def highest(period: int = 20) -> pl.Expr:
     """Upper Donchian channel: the highest high of the `period` candles before this one."""
-    return HIGH.rolling_max(period).shift(1).over(WINDOW)
+    return over_bars(lambda bars: _highest_before(bars, bars.high, period))
 
 
 @indicator(memory=lambda period: period + 1)
 def lowest(period: int = 20) -> pl.Expr:
     """Lower Donchian channel: the lowest low of the `period` candles before this one."""
-    return LOW.rolling_min(period).shift(1).over(WINDOW)
+    return over_bars(lambda bars: -_highest_before(bars, -bars.low, period))
 
 
 @indicator(memory=lambda period: period + 1)
@@ -82,6 +84,15 @@ def z_score(period: int = 20) -> pl.Expr:
     """Distance of the close from the mean of `period` closes, in their standard deviations; null where those are 0."""
     deviation = ta.stddev(CLOSE, period, 1.0)
     return talib(pl.when(deviation > 0).then((CLOSE - ta.sma(CLOSE, period)) / deviation))
+
+
+def _highest_before(bars: Bars, values: Floats, period: int) -> Floats:
+    """Highest of the `period` values before each row, from the highest of 2, 4, 8 ... of them; NaN before there are."""
+    highest, rows = np.roll(values, 1), 1
+    while rows < period:
+        step = min(rows, period - rows)
+        highest, rows = np.maximum(highest, np.roll(highest, step)), rows + step
+    return np.where(bars.preceding >= period, highest, np.nan)
 
 
 def _bands(period: int, deviations: float) -> pl.Expr:
