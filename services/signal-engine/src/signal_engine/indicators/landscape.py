@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from signal_engine.indicators.bars import Bars, Floats
-from signal_engine.indicators.structure import breaks_upwards, structure_memory, trend_after
-from signal_engine.indicators.zones import Zone, block_memory, bull_block, bull_gap, gap_memory
+from signal_engine.indicators.structure import breaks_upwards, directions, structure_memory, trend_after
+from signal_engine.indicators.zones import Zones, block_memory, bull_block, bull_gap, gap_memory
 
 LANDSCAPE_FIELDS = (
     "trend",
@@ -51,11 +51,11 @@ def _fields(bars: Bars, k: int) -> list[Floats]:
     """Values in the order of LANDSCAPE_FIELDS."""
     mirror = bars.mirrored()
     up, down = breaks_upwards(bars, k), breaks_upwards(mirror, k)
-    trend = trend_after(bars, up.astype(np.float64) - down)
+    trend = trend_after(bars, directions(bars, up, down))
     bull = _side(bull_block(bars, up), bull_gap(bars))
     bear = _side(bull_block(mirror, down).mirrored(), bull_gap(mirror).mirrored())
     return [trend, *bull, *bear]
 
 
-def _side(block: Zone, gap: Zone) -> list[Floats]:
+def _side(block: Zones, gap: Zones) -> list[Floats]:
     return [block.low, block.high, block.bar, gap.low, gap.high]

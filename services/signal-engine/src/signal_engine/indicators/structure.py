@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, first_since, latest, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, Ints, over_bars
 from signal_engine.indicators.indicator import indicator
+from signal_engine.indicators.spans import spans
 from signal_engine.indicators.swings import swing_highs, swing_memory, swing_price
 
 
@@ -38,20 +39,29 @@ def structure_choch(k: int = 3) -> pl.Expr:
     return over_bars(lambda bars: _judged(bars, k, against=True))
 
 
-def breaks_upwards(bars: Bars, k: int) -> Bools:
-    """Candles that close above the latest swing high, the first to do so."""
+def breaks_upwards(bars: Bars, k: int) -> Ints:
+    """Rows of the candles that close above the latest swing high, the first to do so."""
     swing = swing_highs(bars, k)
-    return first_since(bars, bars.close > swing_price(bars, k, swing), swing)
-
-
-def _breaks(bars: Bars, k: int) -> Floats:
-    """1 up, -1 down, 0 neither (or, between crossed swings, both)."""
-    return breaks_upwards(bars, k).astype(np.float64) - breaks_upwards(bars.mirrored(), k)
+    first = swing.first(bars.close > swing_price(bars, k, swing))
+    return first[first < swing.end]
 
 
 def trend_after(bars: Bars, breaks: Floats) -> Floats:
     """The direction of each row's latest break: 1 up, -1 down, NaN where there is none."""
-    return latest(bars, breaks != 0).take(breaks)
+    events = np.flatnonzero(breaks)
+    return spans(bars, events).spread(breaks[events])
+
+
+def directions(bars: Bars, upwards: Ints, downwards: Ints) -> Floats:
+    """Breaks by row: 1 up, -1 down, 0 neither (or, between crossed swings, both)."""
+    breaks = np.zeros(len(bars.close))
+    breaks[upwards] += 1.0
+    breaks[downwards] -= 1.0
+    return breaks
+
+
+def _breaks(bars: Bars, k: int) -> Floats:
+    return directions(bars, breaks_upwards(bars, k), breaks_upwards(bars.mirrored(), k))
 
 
 def _judged(bars: Bars, k: int, *, against: bool) -> Floats:

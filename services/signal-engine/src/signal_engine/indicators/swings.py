@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, Mark, first_since, latest, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, over_bars
 from signal_engine.indicators.indicator import indicator
+from signal_engine.indicators.spans import Spans, spans
 
 
 def swing_memory(k: int) -> int:
@@ -54,22 +55,25 @@ def sweep_low(k: int = 3) -> pl.Expr:
     return over_bars(lambda bars: -_sweep(bars.mirrored(), k))
 
 
-def swing_highs(bars: Bars, k: int) -> Mark:
-    """The candle that confirmed the latest swing high, k candles after it."""
+def swing_highs(bars: Bars, k: int) -> Spans:
+    """The candles that confirm a swing high, each k candles after it."""
     peak = np.roll(bars.high, k)
     confirmed = bars.preceding >= 2 * k
     for away in range(1, k + 1):
-        confirmed &= (peak > np.roll(bars.high, k + away)) & (peak >= np.roll(bars.high, k - away))
-    return latest(bars, confirmed)
+        confirmed &= peak > np.roll(bars.high, k + away)
+        confirmed &= peak >= np.roll(bars.high, k - away)
+    return spans(bars, np.flatnonzero(confirmed))
 
 
-def swing_price(bars: Bars, k: int, swing: Mark) -> Floats:
+def swing_price(bars: Bars, k: int, swing: Spans) -> Floats:
     """Price of each row's latest swing high, NaN where there is none."""
-    return swing.take(np.roll(bars.high, k))
+    return swing.spread(bars.high[swing.start - k])
 
 
 def _sweep(bars: Bars, k: int) -> Floats:
     swing = swing_highs(bars, k)
-    price = swing_price(bars, k, swing)
-    swept = first_since(bars, bars.high > price, swing) & (bars.close < price)
-    return np.where(swept, price, np.nan)
+    first = swing.first(bars.high > swing_price(bars, k, swing))
+    price, inside = bars.high[swing.start - k], first < swing.end
+    swept = np.full(len(bars.high), np.nan)
+    swept[first[inside]] = price[inside]
+    return np.where(bars.close < swept, swept, np.nan)

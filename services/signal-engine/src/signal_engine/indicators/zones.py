@@ -13,22 +13,47 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, Mark, latest, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, Ints, over_bars
 from signal_engine.indicators.indicator import indicator
+from signal_engine.indicators.spans import Spans, spans
 from signal_engine.indicators.structure import breaks_upwards
 from signal_engine.indicators.swings import swing_memory
 
 
-class Zone(NamedTuple):
-    """Of each row: the zone's bounds, how many candles ago its marked candle was, and its confirmation; or NaN."""
+class Zones(NamedTuple):
+    """Zones one after the other: when each stands, its bounds, and the row of its marked candle.
 
-    low: Floats
-    high: Floats
-    bar: Floats
-    confirmed: Floats
+    The properties spread them over the rows: NaN where no zone stands.
+    """
 
-    def mirrored(self) -> Zone:
-        return self._replace(low=-self.high, high=-self.low)
+    stands: Spans
+    bottom: Floats
+    top: Floats
+    marked: Ints
+
+    @property
+    def low(self) -> Floats:
+        """Lower bound."""
+        return self.stands.spread(self.bottom)
+
+    @property
+    def high(self) -> Floats:
+        """Upper bound."""
+        return self.stands.spread(self.top)
+
+    @property
+    def bar(self) -> Floats:
+        """How many candles ago the marked candle was."""
+        return np.arange(self.stands.rows) - self.stands.spread(self.marked)
+
+    @property
+    def confirmed(self) -> Floats:
+        """How many candles ago the zone was confirmed."""
+        return self.stands.age()
+
+    def mirrored(self) -> Zones:
+        """The zones of the market of which this one is the mirror."""
+        return self._replace(bottom=-self.top, top=-self.bottom)
 
 
 def block_memory(k: int) -> int:
@@ -125,37 +150,35 @@ def fvg_bear_bar() -> pl.Expr:
     return over_bars(lambda bars: _bear_gap(bars).bar)
 
 
-def bull_block(bars: Bars, breaks: Bools) -> Zone:
-    """The order block of each row's latest of these breaks upwards."""
-    falling = latest(bars, bars.close < bars.open)  # a break is never a window's first row: the row before is its own
-    low, high, ago = (np.roll(values, 1) for values in (falling.take(bars.low), falling.take(bars.high), falling.age()))
-    confirmed = latest(bars, breaks & ~np.isnan(low))
-    low, high, age = confirmed.take(low), confirmed.take(high), confirmed.age()
-    return _until(bars, bars.close < low, confirmed, Zone(low, high, age + confirmed.take(ago) + 1.0, age))
+def bull_block(bars: Bars, breaks: Ints) -> Zones:
+    """The order blocks of these breaks upwards, given by their rows."""
+    falling = np.append(-1, np.flatnonzero(bars.close < bars.open))
+    block = falling[np.searchsorted(falling, breaks) - 1]
+    known = (block >= breaks - bars.preceding[breaks]) & (breaks - block <= REACH_CANDLES + 1)
+    block, confirmed = block[known], spans(bars, breaks[known])
+    low = bars.low[block]
+    return Zones(_until(bars.close < confirmed.spread(low), confirmed), low, bars.high[block], block)
 
 
-def bull_gap(bars: Bars) -> Zone:
-    """Each row's latest fair value gap upwards."""
-    before = np.roll(bars.high, 2)
-    confirmed = latest(bars, (bars.low > before) & (bars.preceding >= 2))
-    low, high, age = confirmed.take(before), confirmed.take(bars.low), confirmed.age()
-    return _until(bars, bars.low <= low, confirmed, Zone(low, high, age + 1.0, age))
+def bull_gap(bars: Bars) -> Zones:
+    """All fair value gaps upwards."""
+    events = np.flatnonzero((bars.low > np.roll(bars.high, 2)) & (bars.preceding >= 2))
+    low, confirmed = bars.high[events - 2], spans(bars, events)
+    return Zones(_until(bars.low <= confirmed.spread(low), confirmed), low, bars.low[events], events - 1)
 
 
-def _bull_block(bars: Bars, k: int) -> Zone:
+def _bull_block(bars: Bars, k: int) -> Zones:
     return bull_block(bars, breaks_upwards(bars, k))
 
 
-def _bear_block(bars: Bars, k: int) -> Zone:
+def _bear_block(bars: Bars, k: int) -> Zones:
     return _bull_block(bars.mirrored(), k).mirrored()
 
 
-def _bear_gap(bars: Bars) -> Zone:
+def _bear_gap(bars: Bars) -> Zones:
     return bull_gap(bars.mirrored()).mirrored()
 
 
-def _until(bars: Bars, over: Bools, confirmed: Mark, zone: Zone) -> Zone:
-    """The zone where it was confirmed and nothing ended it since."""
-    ended = latest(bars, over)
-    stands = confirmed.found & (~ended.found | (ended.row < confirmed.row))
-    return Zone(*(np.where(stands, values, np.nan) for values in zone))
+def _until(over: Bools, confirmed: Spans) -> Spans:
+    """From each confirmation until the zone is over."""
+    return confirmed._replace(end=confirmed.first(over))
