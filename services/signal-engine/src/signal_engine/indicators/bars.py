@@ -44,6 +44,13 @@ def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
 
     def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
         opens, high, low, close, volume, preceding = (column.to_numpy() for column in columns)
-        return pl.Series(compute(Bars(opens, high, low, close, volume, preceding.astype(np.int64))))
+        bars = Bars(opens, high, low, close, volume, preceding.astype(np.int64))
+        return pl.Series(compute(bars), nan_to_null=True)
 
-    return pl.map_batches(list(Bars._fields), evaluate, return_dtype=pl.Float64).fill_nan(None)
+    return pl.map_batches(list(Bars._fields), evaluate, return_dtype=pl.Float64)
+
+
+def looks_back(column: pl.Expr) -> bool:
+    """Whether this is a column `over_bars`: its value is the same on any rows that reach back to all it remembers."""
+    inputs = column.meta.undo_aliases().meta.pop()
+    return all(one.meta.is_column() for one in inputs) and {one.meta.output_name() for one in inputs} == {*Bars._fields}

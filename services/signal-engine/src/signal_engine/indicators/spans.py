@@ -1,4 +1,4 @@
-"""Events, and the rows in which each is the latest. They are few: only what is shown of them is spread over all rows."""
+"""Events, and the rows in which each is the latest. They are few: only what is shown is spread over all rows."""
 
 from __future__ import annotations
 
