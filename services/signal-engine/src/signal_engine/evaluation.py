@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from time import perf_counter
 
+import numpy as np
 import polars as pl
 import structlog
 
@@ -78,9 +79,9 @@ class Evaluation:
         everything after this is cheap."""
         tails = Tails(frame)
         near = tails.within(LOOK_BACK_CANDLES)
-        rows = self._with_columns(frame, _summing).filter(near)
+        rows = self._with_columns(frame, _summing)[np.flatnonzero(near)]
         ends, kept = tails.of(max((one.reach_candles for one in self._healthy), default=LOOK_BACK_CANDLES))
-        found = self._with_columns(ends, _ends).filter(near[kept])
+        found = self._with_columns(ends, _ends)[np.flatnonzero(near[kept])]
         return rows.hstack(found.drop(frame.columns).get_columns())
 
     def forget(self) -> None:
@@ -90,14 +91,18 @@ class Evaluation:
 
     def _with_columns(self, frame: pl.DataFrame, columns_of: ColumnsOf) -> pl.DataFrame:
         try:
-            return frame.with_columns(once(self._healthy, columns_of))
+            return self._computed(frame, self._healthy, columns_of)
         except BROKEN:  # find whose expression it is
             for one in list(self._healthy):
                 try:
-                    frame.with_columns(columns_of(one))
+                    self._computed(frame, [one], columns_of)
                 except BROKEN as error:
                     self._quarantine(one, error)
-            return frame.with_columns(once(self._healthy, columns_of))
+            return self._computed(frame, self._healthy, columns_of)
+
+    def _computed(self, frame: pl.DataFrame, asking: Sequence[Prepared], columns_of: ColumnsOf) -> pl.DataFrame:
+        with self._limited(max(1, len(asking))):
+            return frame.with_columns(once(asking, columns_of))
 
     def _with_higher(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> pl.DataFrame:
         """The rows with the columns of all higher timeframes that strategies look at, null where not higher."""
@@ -117,7 +122,7 @@ class Evaluation:
     def _entries_of(self, one: Prepared, rows: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
         """The signals of one strategy; none, and it is quarantined, when anything goes wrong with it."""
         try:
-            with limited(self._budget_s) if self._budget_s else nullcontext():
+            with self._limited(1):
                 return self.entries.of(one.strategy, _fired(rows, one, series), series)
         except BROKEN as error:  # a strategy is somebody's expression: its mistake must stay its own
             self._quarantine(one, error)
@@ -132,6 +137,10 @@ class Evaluation:
         where = {**series._asdict(), "candle_open_ms": open_ms} if series else {}
         name = one.strategy.instance
         log.error("strategy quarantined until the restart", strategy=name, reason=found.reason, **where, exc_info=error)
+
+    def _limited(self, strategies: int) -> AbstractContextManager[None]:
+        """A block in which so many strategies have their time."""
+        return limited(self._budget_s * strategies) if self._budget_s else nullcontext()
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -42,7 +42,7 @@ class Tails:
         starts, number = np.flatnonzero(begins), np.cumsum(begins) - 1
         window = pl.Series("window", number, pl.UInt32).set_sorted()
         preceding = pl.Series("preceding", np.arange(len(rows)) - starts[number], pl.UInt32)
-        return Tail(self._frame.filter(kept).with_columns(window, preceding), kept)
+        return Tail(self._frame[rows].with_columns(window, preceding), kept)
 
 
 class Tail(NamedTuple):

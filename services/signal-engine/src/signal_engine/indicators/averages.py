@@ -7,6 +7,7 @@ import math
 import polars as pl
 import polars_talib as ta
 
+from signal_engine.indicators.bars import mean_of_last, over_bars
 from signal_engine.indicators.indicator import CLOSE, indicator, settling, span, talib
 
 KAMA_SLOWEST = span(30) ** 2
@@ -16,7 +17,7 @@ KAMA_SLOWEST = span(30) ** 2
 @indicator(memory=lambda period: period)
 def sma(period: int = 20) -> pl.Expr:
     """Simple moving average of the last `period` closes."""
-    return talib(ta.sma(CLOSE, period))
+    return over_bars(lambda bars: mean_of_last(bars, bars.close, period))
 
 
 @indicator(memory=lambda period: period + settling(span(period)))

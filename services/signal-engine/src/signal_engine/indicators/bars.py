@@ -39,6 +39,21 @@ class Bars(NamedTuple):
         return self._replace(open=-self.open, high=-self.low, low=-self.high, close=-self.close)
 
 
+def mean_of_last(bars: Bars, values: Floats, period: int) -> Floats:
+    """Mean of the `period` values up to each row, NaN before there are.
+
+    Added up as sums of 1, 2, 4 ... rows: an order that is the same for every row, so that a mean knows nothing of what
+    came before its values, which a running total carries along in its rounding.
+    """
+    total, covered, block, size = np.zeros(len(values)), 0, values, 1
+    while size <= period:
+        if period & size:
+            total = total + np.roll(block, covered)
+            covered += size
+        block, size = block + np.roll(block, size), 2 * size
+    return np.where(bars.preceding >= period - 1, total / period, np.nan)
+
+
 def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
     """An expression of a computation over the whole frame; null where it gives NaN."""
 

@@ -6,8 +6,11 @@ import numpy as np
 import polars as pl
 import polars_talib as ta
 
-from signal_engine.indicators.bars import Bars, Floats, over_bars
+from signal_engine.indicators.bars import Bars, Floats, mean_of_last, over_bars
 from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib
+
+NO_VARIANCE = 1e-14
+"""What TA-Lib takes for zero."""
 
 
 def _finite(period: int, *_: float) -> int:
@@ -34,19 +37,19 @@ def atr(period: int = 14) -> pl.Expr:
 @indicator(memory=_finite)
 def bollinger_upper(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """The mean of `period` closes plus `deviations` of their standard deviations (population). John Bollinger."""
-    return talib(_bands(period, deviations).struct.field("upperband"))
+    return over_bars(lambda bars: _middle(bars, period) + deviations * _deviation(bars, period))
 
 
 @indicator(memory=_finite)
 def bollinger_lower(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """The mean of `period` closes (`sma`) minus `deviations` of their standard deviations."""
-    return talib(_bands(period, deviations).struct.field("lowerband"))
+    return over_bars(lambda bars: _middle(bars, period) - deviations * _deviation(bars, period))
 
 
 @indicator(memory=_finite)
 def bollinger_width(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """Distance of the Bollinger bands as a share of their middle."""
-    return talib(2.0 * deviations * ta.stddev(CLOSE, period, 1.0) / ta.sma(CLOSE, period))
+    return over_bars(lambda bars: 2.0 * deviations * _deviation(bars, period) / _middle(bars, period))
 
 
 @indicator(memory=_keltner)
@@ -95,5 +98,11 @@ def _highest_before(bars: Bars, values: Floats, period: int) -> Floats:
     return np.where(bars.preceding >= period, highest, np.nan)
 
 
-def _bands(period: int, deviations: float) -> pl.Expr:
-    return ta.bbands(CLOSE, period, deviations, deviations)
+def _middle(bars: Bars, period: int) -> Floats:
+    return mean_of_last(bars, bars.close, period)
+
+
+def _deviation(bars: Bars, period: int) -> Floats:
+    """Standard deviation (population) of `period` closes; 0 where rounding leaves no variance, as TA-Lib has it."""
+    variance = mean_of_last(bars, bars.close * bars.close, period) - _middle(bars, period) ** 2
+    return np.sqrt(np.where(variance < NO_VARIANCE, 0.0, variance))

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import polars_talib as ta
 
-from signal_engine.indicators.bars import Bools, Floats, Ints
-from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, VOLUME, WINDOW, indicator, talib
+from signal_engine.indicators.bars import Bools, Floats, Ints, mean_of_last, over_bars
+from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, VOLUME, indicator, talib
 
 OPEN_MS, PRECEDING = pl.col("open_ms"), pl.col("preceding")
 
@@ -42,8 +42,7 @@ def cmf(period: int = 20) -> pl.Expr:
 @indicator(memory=lambda period: period)
 def volume_ratio(period: int = 20) -> pl.Expr:
     """Volume of the candle over the mean volume of the last `period` candles, 0 where nothing traded in all of them."""
-    mean = VOLUME.rolling_mean(period).over(WINDOW)
-    return pl.map_batches([VOLUME, mean], _ratio, return_dtype=pl.Float64)
+    return over_bars(lambda bars: _ratio(bars.volume, mean_of_last(bars, bars.volume, period)))
 
 
 @indicator(memory=lambda: None)
@@ -65,11 +64,9 @@ def vwap_anchored(anchor_ms: int = 0) -> pl.Expr:
     return pl.map_batches([TYPICAL, VOLUME, PRECEDING, OPEN_MS], since, return_dtype=pl.Float64)
 
 
-def _ratio(columns: Sequence[pl.Series]) -> pl.Series:
-    """Of two columns; 0 where the second is none. By a function, as an expression would compute it three times."""
-    volume, mean = (column.to_numpy() for column in columns)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return pl.Series(np.where(mean > 0, volume / mean, np.where(np.isnan(mean), np.nan, 0.0)), nan_to_null=True)
+def _ratio(values: Floats, mean: Floats) -> Floats:
+    """Values over their means; 0 where the mean is."""
+    return np.divide(values, mean, out=np.zeros(len(mean)), where=~(mean == 0.0))
 
 
 def _since_midnight(columns: Sequence[pl.Series]) -> pl.Series:
@@ -95,9 +92,19 @@ def _weighted(price: Floats, weight: Floats, starts: Ints, valid: Bools) -> pl.S
 
 
 def _running(values: Floats, starts: Ints, sizes: Ints) -> Floats:
-    """Running totals of stretches of rows, each begun anew, so that none leaves its rounding to the next."""
-    stretch, place = np.repeat(np.arange(len(starts)), sizes), np.arange(len(values)) - np.repeat(starts, sizes)
-    side_by_side = np.zeros((len(starts), int(sizes.max(initial=0))))
-    side_by_side[stretch, place] = values
-    running: Floats = np.cumsum(side_by_side, axis=1)[stretch, place]
+    """Running totals of stretches of rows, each begun anew, so that none leaves its rounding to the next.
+
+    Stretches of about the same length are summed side by side.
+    """
+    running = np.empty(len(values))
+    doublings = np.ceil(np.log2(sizes))
+    for doubling in np.unique(doublings):
+        alike = doublings == doubling
+        lengths = sizes[alike]
+        stretch = np.repeat(np.arange(len(lengths)), lengths)
+        place = np.arange(len(stretch)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = np.repeat(starts[alike], lengths) + place
+        side_by_side = np.zeros((len(lengths), int(lengths.max())))
+        side_by_side[stretch, place] = values[rows]
+        running[rows] = np.cumsum(side_by_side, axis=1)[stretch, place]
     return running
