@@ -86,25 +86,10 @@ def _since_anchor(anchor_ms: int, columns: Sequence[pl.Series]) -> pl.Series:
 def _weighted(price: Floats, weight: Floats, starts: Ints, valid: Bools) -> pl.Series:
     """Weighted mean since the latest of `starts`, null where that is not valid and while nothing weighs anything."""
     sizes = np.diff(np.append(starts, len(price)))
-    total, value = _running(weight, starts, sizes), _running(price * weight, starts, sizes)
+    stretch = np.repeat(np.arange(len(starts), dtype=np.uint32), sizes)
+    parts = pl.DataFrame({"stretch": stretch, "weight": weight, "value": price * weight})
+    # A total of its own for each stretch, so that none leaves its rounding to the next.
+    totals = parts.select(pl.col("weight", "value").cum_sum().over(pl.col("stretch").set_sorted()))
+    total, value = (column.to_numpy() for column in totals)
     with np.errstate(divide="ignore", invalid="ignore"):
         return pl.Series(np.where(np.repeat(valid, sizes) & (total > 0), value / total, np.nan), nan_to_null=True)
-
-
-def _running(values: Floats, starts: Ints, sizes: Ints) -> Floats:
-    """Running totals of stretches of rows, each begun anew, so that none leaves its rounding to the next.
-
-    Stretches of about the same length are summed side by side.
-    """
-    running = np.empty(len(values))
-    doublings = np.ceil(np.log2(sizes))
-    for doubling in np.unique(doublings):
-        alike = doublings == doubling
-        lengths = sizes[alike]
-        stretch = np.repeat(np.arange(len(lengths)), lengths)
-        place = np.arange(len(stretch)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = np.repeat(starts[alike], lengths) + place
-        side_by_side = np.zeros((len(lengths), int(lengths.max())))
-        side_by_side[stretch, place] = values[rows]
-        running[rows] = np.cumsum(side_by_side, axis=1)[stretch, place]
-    return running
