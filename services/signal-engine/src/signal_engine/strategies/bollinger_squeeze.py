@@ -46,14 +46,12 @@ class BollingerSqueeze(Strategy[BollingerSqueezeParams]):
         return [widest, pl.col(self.atr_column).shift(1).alias("squeeze_atr")]
 
     def long(self) -> pl.Expr:
-        return (
-            ind.crosses_above(pl.col("close"), self._middle + self._half_width) & self._squeezed & self._enough_volume
-        )
+        left = ind.crosses_above(pl.col("close"), self._middle + self._half_width)
+        return left & self._squeezed & self._enough_volume
 
     def short(self) -> pl.Expr:
-        return (
-            ind.crosses_below(pl.col("close"), self._middle - self._half_width) & self._squeezed & self._enough_volume
-        )
+        left = ind.crosses_below(pl.col("close"), self._middle - self._half_width)
+        return left & self._squeezed & self._enough_volume
 
     def judge(self, row: Row, side: Side) -> Judgement:
         p, middle = self.params, row[f"sma_{self.params.period}"]
