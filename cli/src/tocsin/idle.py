@@ -21,14 +21,12 @@ from tocsin_common.streams import (
     CLOCK,
     PAPER_TRADER,
     PROJECTOR,
-    SIGNAL_ENGINE,
     STREAMS,
     Durable,
 )
 from tocsin_common.subjects import clock
 
 IN_ORDER: tuple[Durable, ...] = (
-    SIGNAL_ENGINE,
     PAPER_TRADER,
     ALERTING_TRADES,
     ALERTING_CANDLES,

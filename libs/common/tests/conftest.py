@@ -71,7 +71,7 @@ class Given:
     eventually = staticmethod(eventually)
 
     def mark(self, n: int) -> ClockAdvanced:
-        return ClockAdvanced(stage="market", source="test", time_ms=n, trades_seq=n, candles_seq=n)
+        return ClockAdvanced(stage="signals", source="test", time_ms=n, trades_seq=n, candles_seq=n)
 
     def marks(self, count: int, *, start: int = 1) -> list[ClockAdvanced]:
         return [self.mark(n) for n in range(start, start + count)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tocsin_common.bus.protocol import Bus, Consumer, DurableState, Received
-from tocsin_common.streams import ALERTING_SEND, PROJECTOR, SEND, SIGNAL_ENGINE, Durable
+from tocsin_common.streams import ALERTING_SEND, PAPER_TRADER, PROJECTOR, SEND, Durable
 
 Declare = Callable[[Durable], Awaitable[Durable]]
 CONSOLE = ALERTING_SEND["console"]
@@ -27,7 +27,7 @@ async def take(consumer: Consumer, count: int) -> list[Received]:
 
 async def test_fetches_bounded_batches_in_order(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     fetched: list[list[int]] = []
     while sum(map(len, fetched)) < 5:
         fetched.append(seqs(await consumer.fetch(3, 1)))
@@ -36,7 +36,7 @@ async def test_fetches_bounded_batches_in_order(bus: Bus, given: Any) -> None:
 
 
 async def test_a_fetch_waits_for_the_first_message_but_not_for_a_full_batch(bus: Bus, given: Any) -> None:
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     assert await consumer.fetch(10, 0.05) == []
     await bus.publish([given.mark(1)])
     assert seqs(await consumer.fetch(10, 5)) == [1]
@@ -44,29 +44,29 @@ async def test_a_fetch_waits_for_the_first_message_but_not_for_a_full_batch(bus:
 
 async def test_only_the_filtered_subjects_are_handed_out(bus: Bus, given: Any) -> None:
     await bus.publish([given.mark(1), replace_stage(given.mark(2)), given.mark(3)])
-    assert seqs(await take(bus.consumer(SIGNAL_ENGINE), 2)) == [1, 3]
+    assert seqs(await take(bus.consumer(PAPER_TRADER), 2)) == [1, 3]
 
 
 def replace_stage(mark: Any) -> Any:
-    return type(mark)(stage="signals", source="test", time_ms=mark.time_ms, trades_seq=0, candles_seq=0)
+    return type(mark)(stage="market", source="test", time_ms=mark.time_ms, trades_seq=0, candles_seq=0)
 
 
 async def test_a_new_consumer_starts_at_the_acknowledgement_floor_at_once_and_in_order(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(6))
-    first = bus.consumer(SIGNAL_ENGINE)
+    first = bus.consumer(PAPER_TRADER)
     taken = await take(first, 4)
     await first.ack([taken[0], taken[1], taken[3]])
     await first.close()
-    assert seqs(await take(bus.consumer(SIGNAL_ENGINE), 4)) == [3, 4, 5, 6]
+    assert seqs(await take(bus.consumer(PAPER_TRADER), 4)) == [3, 4, 5, 6]
 
 
 async def test_what_is_acknowledged_moves_the_floor(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     taken = await take(consumer, 5)
     await consumer.ack(taken[:3])
-    await given.eventually(lambda: floor_is(bus, SIGNAL_ENGINE, 3))
-    assert await bus.durable_state(SIGNAL_ENGINE) == DurableState(pending=0, ack_pending=2, ack_floor_seq=3)
+    await given.eventually(lambda: floor_is(bus, PAPER_TRADER, 3))
+    assert await bus.durable_state(PAPER_TRADER) == DurableState(pending=0, ack_pending=2, ack_floor_seq=3)
 
 
 async def floor_is(bus: Bus, durable: Durable, seq: int) -> bool:
@@ -75,7 +75,7 @@ async def floor_is(bus: Bus, durable: Durable, seq: int) -> bool:
 
 async def test_reset_goes_back_to_the_floor_and_forgets_what_was_handed_out(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     taken = await take(consumer, 4)
     await consumer.ack(taken[:2])
     await consumer.reset()
@@ -84,7 +84,7 @@ async def test_reset_goes_back_to_the_floor_and_forgets_what_was_handed_out(bus:
 
 async def test_reset_to_a_position_hands_out_what_follows_it_even_if_it_was_acknowledged(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     await consumer.ack(await take(consumer, 5))
     await consumer.reset(after=1)
     assert seqs(await take(consumer, 4)) == [2, 3, 4, 5]
@@ -96,7 +96,7 @@ async def test_reset_to_a_position_hands_out_what_follows_it_even_if_it_was_ackn
 
 async def test_reset_to_the_end_hands_out_only_what_comes(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     await consumer.reset(after=5)
     assert await consumer.fetch(10, 0.05) == []
     await bus.publish([given.mark(6)])
@@ -162,7 +162,7 @@ async def test_what_a_worker_still_holds_is_not_handed_to_it_twice(bus: Bus, giv
 
 
 async def test_no_more_than_the_declared_limit_is_in_hand(bus: Bus, given: Any, declare: Declare) -> None:
-    durable = await declare(replace(SIGNAL_ENGINE, max_ack_pending=3))
+    durable = await declare(replace(PAPER_TRADER, max_ack_pending=3))
     await bus.publish(given.marks(5))
     consumer = bus.consumer(durable)
     taken = await take(consumer, 3)
@@ -174,7 +174,7 @@ async def test_no_more_than_the_declared_limit_is_in_hand(bus: Bus, given: Any, 
 
 async def test_a_long_backlog_is_consumed_once_and_in_order(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(3_000))
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     handled: list[int] = []
     while len(handled) < 3_000:
         batch = await consumer.fetch(500, 5)

@@ -19,7 +19,7 @@ from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.config import NatsSection
 from tocsin_common.errors import Unreachable
 from tocsin_common.events import SignalRaised
-from tocsin_common.streams import ALERT_RULES, ALERTING_SEND, CLOCK, PROJECTOR, SEND, SIGNAL_ENGINE, SIGNALS
+from tocsin_common.streams import ALERT_RULES, ALERTING_SEND, CLOCK, PAPER_TRADER, PROJECTOR, SEND, SIGNALS
 
 CONSOLE = ALERTING_SEND["console"]
 
@@ -124,7 +124,7 @@ async def test_what_a_crash_takes_from_an_unsynced_stream_comes_back_and_is_hand
 ) -> None:
     """The server acknowledges marks before they are on disk; the writer has them still."""
     bus, count = crashing_bus, 4_000
-    consumer = bus.consumer(SIGNAL_ENGINE)
+    consumer = bus.consumer(PAPER_TRADER)
     handled: list[int] = []
     receipts: list[int] = []
 
@@ -242,7 +242,7 @@ async def test_a_graceful_stop_of_the_server_is_no_end(
 async def test_a_connection_that_the_client_gave_up_is_made_anew(crashing_bus: JetStreamBus, given: Any) -> None:
     """nats-py closes for good when the server names certain errors."""
     await crashing_bus.publish(given.marks(2))
-    consumer = crashing_bus.consumer(SIGNAL_ENGINE)
+    consumer = crashing_bus.consumer(PAPER_TRADER)
     first = await consumer.fetch(1, 5)
     await crashing_bus.connection._client.close()
     async with asyncio.timeout(10):
@@ -257,7 +257,7 @@ async def test_a_server_that_is_frozen_for_a_while_is_heard_again(
     server: NatsServer, crashing_bus: JetStreamBus, given: Any
 ) -> None:
     await crashing_bus.publish(given.marks(2))
-    consumer = crashing_bus.consumer(SIGNAL_ENGINE)
+    consumer = crashing_bus.consumer(PAPER_TRADER)
     taken = await consumer.fetch(2, 5)
     os.kill(server.pid, signal.SIGSTOP)
     assert await fetch(consumer) == []

@@ -19,7 +19,7 @@ from tocsin_common.events import ClockAdvanced
 from tocsin_common.streams import CLOCK, DURABLES
 from tocsin_common.subjects import clock
 
-MARKET = clock("market")
+MARKS = clock("signals")
 
 
 async def take(follower: Consumer, count: int) -> list[Received]:
@@ -37,13 +37,13 @@ def seqs(messages: list[Received]) -> list[int]:
 
 async def test_each_follower_gets_everything_after_its_position(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(5))
-    first, second = bus.follow(CLOCK, MARKET, after=0), bus.follow(CLOCK, MARKET, after=3)
+    first, second = bus.follow(CLOCK, MARKS, after=0), bus.follow(CLOCK, MARKS, after=3)
     assert seqs(await take(first, 5)) == [1, 2, 3, 4, 5]
     assert seqs(await take(second, 2)) == [4, 5]
 
 
 async def test_what_comes_later_is_handed_out_as_it_comes(bus: Bus, given: Any) -> None:
-    follower = bus.follow(CLOCK, MARKET, after=0)
+    follower = bus.follow(CLOCK, MARKS, after=0)
     assert await follower.fetch(10, 0.05) == []
     await bus.publish([given.mark(1)])
     assert seqs(await follower.fetch(10, 5)) == [1]
@@ -51,14 +51,14 @@ async def test_what_comes_later_is_handed_out_as_it_comes(bus: Bus, given: Any) 
 
 
 async def test_other_subjects_of_the_stream_are_not_handed_out(bus: Bus, given: Any) -> None:
-    other = ClockAdvanced(stage="signals", source="test", time_ms=2, trades_seq=0, candles_seq=0)
+    other = ClockAdvanced(stage="market", source="test", time_ms=2, trades_seq=0, candles_seq=0)
     await bus.publish([given.mark(1), other, given.mark(3)])
-    assert seqs(await take(bus.follow(CLOCK, MARKET, after=0), 2)) == [1, 3]
+    assert seqs(await take(bus.follow(CLOCK, MARKS, after=0), 2)) == [1, 3]
 
 
 async def test_a_follower_can_go_back_and_the_durables_know_nothing_of_it(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(4))
-    follower = bus.follow(CLOCK, MARKET, after=0)
+    follower = bus.follow(CLOCK, MARKS, after=0)
     assert seqs(await take(follower, 4)) == [1, 2, 3, 4]
     await follower.reset(2)
     assert seqs(await take(follower, 2)) == [3, 4]
@@ -77,7 +77,7 @@ async def test_after_a_crash_of_the_server_it_goes_on_with_none_missing_and_none
 ) -> None:
     bus = JetStreamBus(await Connection.open(NatsSection(url=server.url), name="test"))
     await provision.apply(bus.connection, provision.declared())
-    follower = bus.follow(CLOCK, MARKET, after=0)
+    follower = bus.follow(CLOCK, MARKS, after=0)
     await bus.publish(given.marks(50))
     taken = await take(follower, 50)
     await server.kill()

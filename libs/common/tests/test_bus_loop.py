@@ -18,7 +18,7 @@ from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import ClockAdvanced, DeadLetter, Event, SendDue, encode
 from tocsin_common.metrics import BusMetrics
-from tocsin_common.streams import ALERTING_SEND, CLOCK, DEAD, DELIVERIES, SEND, SIGNAL_ENGINE, SIGNALS, Durable, Stream
+from tocsin_common.streams import ALERTING_SEND, CLOCK, DEAD, DELIVERIES, PAPER_TRADER, SEND, SIGNALS, Durable, Stream
 
 CONSOLE = ALERTING_SEND["console"]
 
@@ -100,10 +100,10 @@ async def test_handles_in_order_publishes_the_result_and_acknowledges(bus: Bus, 
         return [given.signal(mark.time_ms) for mark in marks if isinstance(mark, ClockAdvanced)]
 
     await bus.publish(given.marks(20))
-    async with running(bus, SIGNAL_ENGINE, follow, batch=7) as run:
+    async with running(bus, PAPER_TRADER, follow, batch=7) as run:
         await run.until_handled(range(1, 21))
-        await run.until(lambda: settled(bus, SIGNAL_ENGINE))
-        assert run.count("handled", durable="signal-engine") == 20
+        await run.until(lambda: settled(bus, PAPER_TRADER))
+        assert run.count("handled", durable="paper-trader") == 20
     last = await bus.last(SIGNALS, "signals.>")
     assert last is not None
     assert (last.seq, last.event()) == (20, given.signal(20))
@@ -115,11 +115,11 @@ async def settled(bus: Bus, durable: Durable) -> bool:
     return (state.pending, state.ack_pending, state.ack_floor_seq) == (0, 0, stored.last_seq)
 
 
-@pytest.mark.parametrize("durable", [SIGNAL_ENGINE, CONSOLE], ids=["in-order", "queue"])
+@pytest.mark.parametrize("durable", [PAPER_TRADER, CONSOLE], ids=["in-order", "queue"])
 async def test_malformed_input_goes_to_the_dead_letters_and_its_neighbours_are_unharmed(
     bus: Bus, given: Any, durable: Durable
 ) -> None:
-    make = given.mark if durable is SIGNAL_ENGINE else given.send
+    make = given.mark if durable is PAPER_TRADER else given.send
     subject = make(1).subject
     await bus.publish([make(1)])
     await store_raw(bus, durable.stream, subject, b'{"type":"clock.v1","stage":"noon"}')
@@ -139,9 +139,9 @@ async def test_malformed_input_goes_to_the_dead_letters_and_its_neighbours_are_u
         assert run.count("dead", durable=durable.name, reason="malformed") == 1
 
 
-@pytest.mark.parametrize("durable", [SIGNAL_ENGINE, CONSOLE], ids=["in-order", "queue"])
+@pytest.mark.parametrize("durable", [PAPER_TRADER, CONSOLE], ids=["in-order", "queue"])
 async def test_rejected_input_goes_to_the_dead_letters_with_its_reason(bus: Bus, given: Any, durable: Durable) -> None:
-    make = given.mark if durable is SIGNAL_ENGINE else given.send
+    make = given.mark if durable is PAPER_TRADER else given.send
 
     async def reject_the_second(incoming: Any) -> Sequence[Event]:
         for item in incoming if isinstance(incoming, list) else [incoming]:
@@ -167,10 +167,10 @@ async def test_in_order_a_passing_failure_waits_in_place(bus: Bus, given: Any) -
         return []
 
     await bus.publish(given.marks(6))
-    async with running(bus, SIGNAL_ENGINE, fail_twice, batch=3) as run:
+    async with running(bus, PAPER_TRADER, fail_twice, batch=3) as run:
         await run.until_handled(range(1, 7))
     assert tries == [[1, 2, 3], [1, 2, 3], [1, 2, 3], [4, 5, 6]]
-    assert run.count("retried", durable="signal-engine") == 6
+    assert run.count("retried", durable="paper-trader") == 6
     assert await run.dead() == []
 
 
@@ -190,11 +190,11 @@ async def test_on_a_queue_a_passing_failure_lets_others_overtake(bus: Bus, given
     assert tries[-1] == 1
 
 
-@pytest.mark.parametrize("durable", [SIGNAL_ENGINE, CONSOLE], ids=["in-order", "queue"])
+@pytest.mark.parametrize("durable", [PAPER_TRADER, CONSOLE], ids=["in-order", "queue"])
 async def test_a_bug_of_ours_is_tried_a_bounded_number_of_times_and_spares_its_neighbours(
     bus: Bus, given: Any, durable: Durable
 ) -> None:
-    make = given.mark if durable is SIGNAL_ENGINE else given.send
+    make = given.mark if durable is PAPER_TRADER else given.send
     tries: list[int] = []
 
     async def stumble(incoming: Any) -> Sequence[Event]:
@@ -219,12 +219,12 @@ async def test_a_crash_between_publish_and_acknowledgement_stores_nothing_twice(
         return [given.signal(item.event.time_ms) for item in incoming if isinstance(item.event, ClockAdvanced)]
 
     await bus.publish(given.marks(5))
-    crashed = bus.consumer(SIGNAL_ENGINE)
+    crashed = bus.consumer(PAPER_TRADER)
     taken = await crashed.fetch(3, 5)
     assert taken
     await bus.publish(await follow([Incoming(message.event(), message) for message in taken]))
     await crashed.close()
-    async with running(bus, SIGNAL_ENGINE, follow) as run:
+    async with running(bus, PAPER_TRADER, follow) as run:
         await run.until_handled(range(1, 6))
     assert (await bus.stream_state(SIGNALS)).messages == 5
 
@@ -273,9 +273,9 @@ async def test_stopping_while_waiting_in_place_leaves_the_batch_for_the_next_one
         raise Unreachable("database away")
 
     await bus.publish(given.marks(3))
-    async with running(bus, SIGNAL_ENGINE, fail):
+    async with running(bus, PAPER_TRADER, fail):
         await failed.wait()
-    async with running(bus, SIGNAL_ENGINE, nothing) as run:
+    async with running(bus, PAPER_TRADER, nothing) as run:
         await run.until_handled([1, 2, 3])
 
 
@@ -296,7 +296,7 @@ async def test_what_a_handler_publishes_belongs_to_the_trace_of_what_it_handles(
 
     for number in (1, 2):
         await bus.publish([given.mark(number), given.send(number)])
-    async with running(bus, SIGNAL_ENGINE, in_order, batch=1) as run:
+    async with running(bus, PAPER_TRADER, in_order, batch=1) as run:
         await run.until_handled([1, 2])
     async with running(bus, CONSOLE, queued) as run:
         await run.until_handled([1, 2])

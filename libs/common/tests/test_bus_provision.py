@@ -16,7 +16,7 @@ from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.config import NatsSection
 from tocsin_common.errors import Unreachable
-from tocsin_common.streams import BUCKETS, CLOCK, DURABLES, SIGNAL_ENGINE, SIGNALS, STREAMS, Durable
+from tocsin_common.streams import BUCKETS, CLOCK, DURABLES, PAPER_TRADER, SIGNALS, STREAMS, Durable
 
 
 async def test_everything_declared_is_made_once_and_then_left_alone(jetstream_bus: JetStreamBus) -> None:
@@ -39,12 +39,12 @@ async def test_a_changed_declaration_is_seen_and_applied_without_losing_data(jet
     changed = provision.declared(
         streams=[replace(CLOCK, max_per_subject=7)],
         buckets=[replace(BUCKETS[0], history=3)],
-        durables=[replace(SIGNAL_ENGINE, ack_wait_s=9)],
+        durables=[replace(PAPER_TRADER, ack_wait_s=9)],
     )
     assert [(thing.name, thing.differs) for thing in await provision.show(connection, changed)] == [
         ("CLOCK", ("max_msgs_per_subject",)),
         (BUCKETS[0].name, ("max_msgs_per_subject",)),
-        ("signal-engine", ("ack_wait",)),
+        ("paper-trader", ("ack_wait",)),
     ]
     done = await provision.apply(connection, changed)
     assert [(thing.action, thing.changed) for thing in done] == [

@@ -24,9 +24,9 @@ async def test_a_message_comes_with_its_id_subject_and_the_servers_time(bus: Bus
     await bus.publish([given.mark(1)])
     [message] = await bus.reader(CLOCK, after=0).through(1)
     assert message.message_id == given.mark(1).event_id
-    assert (message.stream, message.subject, message.deliveries) == ("CLOCK", "clock.market", 1)
+    assert (message.stream, message.subject, message.deliveries) == ("CLOCK", "clock.signals", 1)
     assert message.stored_ms > 1_600_000_000_000
-    assert message == await bus.last(CLOCK, "clock.market")
+    assert message == await bus.last(CLOCK, "clock.signals")
 
 
 async def test_reads_many_pages(bus: Bus, given: Any) -> None:
@@ -104,7 +104,7 @@ async def test_a_page_holds_what_is_on_one_subject(bus: Bus, given: Any) -> None
 
 async def test_a_page_begins_at_a_time_of_storing(bus: Bus, given: Any) -> None:
     await bus.publish(given.marks(3))
-    third = await bus.last(CLOCK, "clock.market")
+    third = await bus.last(CLOCK, "clock.signals")
     assert third is not None
 
     async def is_later() -> bool:
@@ -112,7 +112,7 @@ async def test_a_page_begins_at_a_time_of_storing(bus: Bus, given: Any) -> None:
 
     await given.eventually(is_later)
     await bus.publish(given.marks(2, start=4))
-    fourth = (await bus.page(CLOCK, "clock.market", after=3, limit=1))[0]
+    fourth = (await bus.page(CLOCK, "clock.signals", after=3, limit=1))[0]
     assert [message.seq for message in await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms)] == [4, 5]
     assert len(await bus.page(CLOCK, "clock.*", since_ms=1)) == 5
     assert await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms + 60_000) == []

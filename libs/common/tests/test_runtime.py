@@ -17,14 +17,14 @@ import pytest
 
 from tocsin.ports import free_port
 from tocsin_common.bus.jetstream import JetStreamBus
-from tocsin_common.streams import SIGNAL_ENGINE
+from tocsin_common.streams import PAPER_TRADER
 
 SERVICE = """
 import asyncio, logging, sys
 from tocsin_common.config import CommonSettings
 from tocsin_common.errors import Unreachable
 from tocsin_common.runtime import Service, main
-from tocsin_common.streams import SIGNAL_ENGINE
+from tocsin_common.streams import PAPER_TRADER
 from tocsin_common import runtime
 
 mode = sys.argv[1]
@@ -47,7 +47,7 @@ async def serve(service: Service[CommonSettings]) -> None:
     logging.getLogger("library").warning("careful")
     if mode in ("bug", "failure"):
         service.spawn(broken())
-    await service.consume_in_order(SIGNAL_ENGINE, handle)
+    await service.consume_in_order(PAPER_TRADER, handle)
 
 main("tiny", CommonSettings, serve)
 """
@@ -121,7 +121,7 @@ async def test_sigterm_finishes_what_is_in_hand_and_exits_with_zero(
         code, rest = await service.end()
     assert code == 0
     assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
-    assert (await jetstream_bus.durable_state(SIGNAL_ENGINE)).ack_floor_seq == 3
+    assert (await jetstream_bus.durable_state(PAPER_TRADER)).ack_floor_seq == 3
 
 
 async def test_a_service_that_cannot_drain_leaves_in_bounded_time(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 from prometheus_client import CollectorRegistry
 
@@ -25,7 +26,7 @@ from market_ingest.sources.simulator import SimulatorSource
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus, Consumer
 from tocsin_common.events import CandlesClosed, ClockAdvanced, TradesReceived
-from tocsin_common.streams import CANDLES, CLOCK, SIGNAL_ENGINE, TRADES
+from tocsin_common.streams import CANDLES, CLOCK, TRADES
 
 PATIENCE_S = 60.0
 
@@ -90,7 +91,7 @@ async def test_killed_in_the_middle_it_loses_and_repeats_nothing(
 ) -> None:
     files = sorted((shared_data / "trades").glob("*.parquet"))
     process = await start(nats_url, files, max_lag_marks=2)  # nobody takes marks: it stops after three
-    consumer = jetstream_bus.consumer(SIGNAL_ENGINE)
+    consumer = jetstream_bus.follow(CLOCK, "clock.market", after=0)
     await take_mark(consumer, lambda _: True)
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -125,11 +126,11 @@ async def test_it_waits_for_consumers_of_the_clock_and_stops_when_told(memory_bu
     source = SimulatorSource(SimulatorSettings(speed=0, symbols=["BTC/USDT"], history_candles=0))
     settings = IngestSection(max_lag_marks=3)
     task = asyncio.create_task(pipeline.run(source, memory_bus, settings, stop, IngestMetrics(registry)))
-    consumer = memory_bus.consumer(SIGNAL_ENGINE)
+    consumer = memory_bus.follow(CLOCK, "clock.market", after=0)
     marks = [await take_mark(consumer, lambda _: True) for _ in range(4)]
     assert await consumer.fetch(1, 0.1) == []
     assert registry.get_sample_value("tocsin_ingest_lag_pauses_total") == 1
-    await consumer.reset(after=4)
+    await memory_bus.publish([msgspec.structs.replace(marks[-1], stage="signals")])
     assert (await take_mark(consumer, lambda _: True)).time_ms > marks[-1].time_ms
     stop.set()
     await asyncio.wait_for(task, PATIENCE_S)

@@ -25,7 +25,8 @@ from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Stored
 from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, SignalRaised, encode
-from tocsin_common.streams import SIGNAL_ENGINE, SIGNALS, Stream
+from tocsin_common.streams import CLOCK, SIGNALS, Stream
+from tocsin_common.subjects import clock
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Chunk = Callable[..., CandlesClosed]
@@ -157,11 +158,10 @@ async def live(bus: MortalBus, rng: random.Random) -> None:
     """One life of the service: it handles marks, some at a time, until there is none left, or it dies."""
     rounds = Rounds(bus, Engine(strategies(), TIMEFRAMES), Metrics(CollectorRegistry()), snapshot_messages=50)
     await rounds.resume()
-    consumer = bus.consumer(SIGNAL_ENGINE)
-    await consumer.reset()
-    while messages := await consumer.fetch(rng.choice((1, 3, 8)), 0):
+    follower = bus.follow(CLOCK, clock("market"), after=rounds.position.seq)
+    while messages := await follower.fetch(rng.choice((1, 3, 8)), 0):
         await bus.publish(await rounds.handle([Incoming(message.event(), message) for message in messages]))
-        await consumer.ack(messages)
+        await follower.ack(messages)
 
 
 async def test_killed_ten_times_in_the_middle_of_anything_nothing_changes(

@@ -21,7 +21,8 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored
 from tocsin_common.errors import Rejected, Unreachable
 from tocsin_common.events import CandlesClosed, ClockAdvanced, DeadLetter, Event, SignalRaised, encode
-from tocsin_common.streams import CANDLES, CLOCK, DEAD, SIGNAL_ENGINE, SIGNALS, Stream
+from tocsin_common.streams import CANDLES, CLOCK, DEAD, SIGNALS, Stream
+from tocsin_common.subjects import clock
 
 Chunk = Callable[..., CandlesClosed]
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
@@ -67,17 +68,17 @@ class Service:
         self.engine = Engine([build(name) for name in STRATEGIES], ["1m"])
         self.registry = CollectorRegistry()
         self.rounds = Rounds(bus, self.engine, Metrics(self.registry), now_ms=lambda: now_ms, snapshot_messages=15)
-        self.consumer = bus.consumer(SIGNAL_ENGINE)
+        self.follower = bus.follow(CLOCK, clock("market"), after=0)
 
     async def run(self) -> None:
         """Start, handle every mark there is, in batches of random size."""
         await self.rounds.resume()
-        await self.consumer.reset()
-        while messages := await self.consumer.fetch(self.rng.choice((1, 2, 5, 20)), 0):
+        await self.follower.reset(self.rounds.position.seq)
+        while messages := await self.follower.fetch(self.rng.choice((1, 2, 5, 20)), 0):
             await self.bus.publish(await self.rounds.handle([Incoming(m.event(), m) for m in messages]))
             if self.mortal and self.rng.random() < 0.1:
-                raise Killed  # between the mark and its acknowledgement
-            await self.consumer.ack(messages)
+                raise Killed
+            await self.follower.ack(messages)
 
 
 async def stored(bus: MemoryBus, stream: Stream) -> list[Received]:
@@ -209,7 +210,7 @@ async def test_a_round_that_could_not_publish_is_finished_by_the_next_try(
     await publish_market(bus, list(chop(minutes, rng)), rng)
     service = Service(bus, rng)
     await service.rounds.resume()
-    messages = await service.consumer.fetch(10_000, 0)
+    messages = await service.follower.fetch(10_000, 0)
     batch = [Incoming(message.event(), message) for message in messages]
     bus.fails_with = Unreachable
     for lives in (0, 3, 10):
@@ -228,7 +229,7 @@ async def test_marks_that_come_again_repeat_the_last_mark_and_nothing_else(minut
     await publish_market(bus, list(chop(minutes.head(2_000), rng)), rng)
     service = Service(bus, rng)
     await service.rounds.resume()
-    batch = [Incoming(m.event(), m) for m in await service.consumer.fetch(10_000, 0)]
+    batch = [Incoming(m.event(), m) for m in await service.follower.fetch(10_000, 0)]
     (last,) = await service.rounds.handle(batch)
     before = await raised(bus)
     assert await service.rounds.handle(batch[:3]) == [last]

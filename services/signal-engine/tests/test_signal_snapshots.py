@@ -46,15 +46,20 @@ class Failing(MemoryKeyValue):
 
 
 def snapshots(
-    bucket: MemoryKeyValue, *, identity: str = "one", timeframes: tuple[str, ...] = ("1m",), warm_up_candles: int = 384
+    bucket: MemoryKeyValue,
+    *,
+    identity: str = "one",
+    timeframes: tuple[str, ...] = ("1m",),
+    warm_up_candles: int = 384,
+    writer: str = "a",
 ) -> Snapshots:
-    return Snapshots(bucket, identity=identity, timeframes=timeframes, warm_up_candles=warm_up_candles)
+    return Snapshots(bucket, identity=identity, timeframes=timeframes, warm_up_candles=warm_up_candles, writer=writer)
 
 
 async def test_what_was_saved_is_loaded() -> None:
     bucket = MemoryKeyValue()
-    await snapshots(bucket).save(WINDOWS, candles_seq=42)
-    loaded = await snapshots(bucket).load(at_most=42)
+    await snapshots(bucket).save(7, WINDOWS, candles_seq=42)
+    loaded = await snapshots(bucket).load(7, at_most=42)
     assert loaded is not None
     assert loaded[0] == 42
     assert [series for series, _ in loaded[1]] == [series for series, _ in WINDOWS]
@@ -66,28 +71,61 @@ async def test_what_was_saved_is_loaded() -> None:
 async def test_a_snapshot_that_was_interrupted_leaves_the_one_before_whole() -> None:
     bucket = Failing()
     keeper = snapshots(bucket)
-    await keeper.save(WINDOWS, candles_seq=1)
+    await keeper.save(7, WINDOWS, candles_seq=1)
     for writes in range(3):
         bucket.writes_left = writes
         with pytest.raises(Unreachable):
-            await keeper.save(WINDOWS[:-1], candles_seq=2)
-        loaded = await snapshots(bucket).load(at_most=9)
+            await keeper.save(7, WINDOWS[:-1], candles_seq=2)
+        loaded = await snapshots(bucket).load(7, at_most=9)
         assert loaded is not None
         assert (loaded[0], len(loaded[1])) == (1, len(WINDOWS))
 
 
+async def test_partitions_are_kept_apart() -> None:
+    bucket = MemoryKeyValue()
+    await snapshots(bucket).save(1, WINDOWS[:2], candles_seq=5)
+    await snapshots(bucket).save(2, WINDOWS[2:], candles_seq=9)
+    first, second = [await snapshots(bucket).load(number, at_most=9) for number in (1, 2)]
+    assert first is not None
+    assert second is not None
+    assert (first[0], len(first[1])) == (5, 2)
+    assert (second[0], len(second[1])) == (9, len(WINDOWS) - 2)
+
+
+async def test_who_must_begin_before_the_newest_snapshot_has_the_one_before() -> None:
+    bucket = MemoryKeyValue()
+    for candles_seq in (10, 20, 30):
+        await snapshots(bucket).save(7, WINDOWS, candles_seq=candles_seq)
+    found = [await snapshots(bucket).load(7, at_most=at_most) for at_most in (19, 29, 30)]
+    assert [one[0] if one else None for one in found] == [None, 20, 30]
+
+
+async def test_what_two_writers_wrote_into_one_slot_is_not_believed() -> None:
+    bucket, other = Failing(), Failing()
+    await snapshots(bucket).save(7, WINDOWS, candles_seq=1)
+    await snapshots(bucket).save(7, WINDOWS, candles_seq=2)
+    bucket.writes_left = 1
+    with pytest.raises(Unreachable):
+        await snapshots(bucket, writer="b").save(7, WINDOWS, candles_seq=2)
+    bucket.writes_left, other = 1_000, bucket
+    loaded = await snapshots(other).load(7, at_most=9)
+    assert loaded is not None
+    assert loaded[0] == 2
+    assert await snapshots(other).load(7, at_most=1) is None
+
+
 async def test_a_snapshot_that_does_not_fit_is_ignored() -> None:
     bucket = MemoryKeyValue()
-    await snapshots(bucket).save(WINDOWS, candles_seq=42)
-    assert await snapshots(bucket).load(at_most=41) is None
-    assert await snapshots(bucket, identity="another stream").load(at_most=99) is None
-    assert await snapshots(bucket, timeframes=("1m", "5m")).load(at_most=99) is None
-    assert await snapshots(bucket, warm_up_candles=385).load(at_most=99) is None
-    assert await snapshots(bucket, warm_up_candles=256).load(at_most=99) is not None
-    assert await snapshots(MemoryKeyValue()).load(at_most=99) is None
+    await snapshots(bucket).save(7, WINDOWS, candles_seq=42)
+    assert await snapshots(bucket).load(7, at_most=41) is None
+    assert await snapshots(bucket, identity="another stream").load(7, at_most=99) is None
+    assert await snapshots(bucket, timeframes=("1m", "5m")).load(7, at_most=99) is None
+    assert await snapshots(bucket, warm_up_candles=385).load(7, at_most=99) is None
+    assert await snapshots(bucket, warm_up_candles=256).load(7, at_most=99) is not None
+    assert await snapshots(MemoryKeyValue()).load(7, at_most=99) is None
     for key in await bucket.all():
         await bucket.put(key, b"garbage")
-    assert await snapshots(bucket).load(at_most=99) is None
+    assert await snapshots(bucket).load(7, at_most=99) is None
 
 
 async def test_a_restart_goes_on_from_the_snapshot_without_the_candles_before_it(

@@ -150,7 +150,7 @@ SNAPSHOTS = Bucket("snapshots", durability="async", history=2)
 LEASES = Bucket("leases", history=1, expires=True)
 """Who does what only one may do (`bus.leases`). Synced: a lease that a crashed server forgot would have two holders."""
 PROGRESS = Bucket("progress", durability="async", history=1)
-"""How far each replica of market-ingest has come, for the one that writes the clock."""
+"""How far each replica of market-ingest and of signal-engine has come, for the ones that write the clock."""
 BUCKETS = (ALERT_RULES, SUBSCRIBERS, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS)
 
 
@@ -175,7 +175,6 @@ class Durable:
         return not self.stream.work_queue
 
 
-SIGNAL_ENGINE = Durable("signal-engine", CLOCK, "clock.market")
 PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
 ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS, SIGNALS.events)
 ALERTING_TRADES = Durable("alerting-trades", TRADES, TRADES.events)
@@ -189,7 +188,6 @@ ALERTING_SEND = {
 PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream, stream.events) for stream in PROJECTED}
 
 DURABLES = (
-    SIGNAL_ENGINE,
     PAPER_TRADER,
     ALERTING_SIGNALS,
     ALERTING_TRADES,

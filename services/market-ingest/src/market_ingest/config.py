@@ -14,6 +14,9 @@ from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = 60_000
 
+MAX_LAG_MARKS = 10_000
+"""More marks than these are not counted: a bound on what is remembered of them."""
+
 
 class SimulatorSettings(Section):
     """A made-up market that looks like one, the same for the same seed."""
@@ -151,6 +154,7 @@ class IngestSection(Section):
     max_lag_marks: int = Field(
         default=50,
         ge=0,
+        lt=MAX_LAG_MARKS,
         description="Replay and simulator wait while signal-engine or paper-trader are more marks behind; 0: never.",
     )
 

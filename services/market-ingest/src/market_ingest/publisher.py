@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import structlog
 
 from market_ingest.candles import MINUTE_MS
 from market_ingest.columns import Instrument
+from market_ingest.config import MAX_LAG_MARKS
 from market_ingest.ingest import Ingest
 from market_ingest.metrics import IngestMetrics
 from market_ingest.packed import largest
@@ -18,7 +20,8 @@ from market_ingest.resume import Resumed
 from tocsin_common.bus.consume import insist, pause
 from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.events import CandlesClosed, ClockAdvanced, Event, TradesReceived
-from tocsin_common.streams import PAPER_TRADER, SIGNAL_ENGINE
+from tocsin_common.streams import CLOCK, PAPER_TRADER
+from tocsin_common.subjects import clock
 
 log = structlog.get_logger()
 
@@ -48,6 +51,7 @@ class Publisher:
         self._metrics = metrics
         self._trades_seq, self._candles_seq = resumed.trades_seq, resumed.candles_seq
         self._trades_backlog, self._candles_backlog = resumed.trades_backlog, resumed.candles_backlog
+        self._unanswered: deque[ClockAdvanced] = deque(maxlen=MAX_LAG_MARKS)
 
     async def store(self, events: Sequence[Event]) -> None:
         """Store events in order. Returns when the server has them all."""
@@ -88,6 +92,7 @@ class Publisher:
             await insist(self._stop, lambda: replica.report(mark), "tell how far the market has come")
             return
         await self._publish([mark])
+        self._unanswered.append(mark)
         self._metrics.marks.inc()
         self._metrics.clock.set(progress.time_ms / 1000)
 
@@ -106,9 +111,17 @@ class Publisher:
                 log.info("waiting for consumers of the clock", behind=lagging, max_lag_marks=max_lag_marks)
 
     async def _lagging(self, max_lag_marks: int) -> dict[str, int]:
-        states = {durable.name: await self._bus.durable_state(durable) for durable in (SIGNAL_ENGINE, PAPER_TRADER)}
-        behind = {name: state.pending + state.ack_pending for name, state in states.items()}
+        paper = await self._bus.durable_state(PAPER_TRADER)
+        behind = {"signal-engine": await self._count_unanswered(), "paper-trader": paper.pending + paper.ack_pending}
         return {name: marks for name, marks in behind.items() if marks > max_lag_marks}
+
+    async def _count_unanswered(self) -> int:
+        """How many of our marks no mark of stage `signals` covers."""
+        found = await self._bus.last(CLOCK, clock("signals"))
+        answer = found.event() if found else None
+        while self._unanswered and isinstance(answer, ClockAdvanced) and answer.covers(self._unanswered[0]):
+            self._unanswered.popleft()
+        return len(self._unanswered)
 
     async def _publish(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Publish until it is done: the ids are derived, so a second try stores nothing twice. Of several replicas

@@ -8,25 +8,38 @@ from signal_engine.config import Settings, SignalEngineSection
 from signal_engine.engine import Engine
 from signal_engine.intake import SERVICE
 from signal_engine.metrics import Metrics
+from signal_engine.partitions.replica import Life, Replica
 from signal_engine.rehearsal import rehearse
-from signal_engine.rounds import MARKS_PER_ROUND, Rounds
+from signal_engine.rounds import Rounds
+from tocsin_common.partitions.sharing import parse_ranges
 from tocsin_common.runtime import Service, main
-from tocsin_common.streams import SIGNAL_ENGINE
 
 log = structlog.get_logger()
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Wire the engine to the bus, rehearse, warm up, then handle marks until the service stops."""
+    """Wire the engine to the bus, rehearse, then evaluate our share of the partitions until the service stops."""
     section = service.settings.signal_engine
     engine = _engine(section)
     rehearse(engine.evaluation)
     engine.evaluation.forget()
-    rounds = Rounds(service.bus, engine, Metrics(service.registry), slow_round_s=section.slow_round_s)
-    service.health.checks["warm_up"] = rounds.problem
-    await rounds.resume()
-    service.stack.push_async_callback(rounds.close)
-    await service.consume_in_order(SIGNAL_ENGINE, rounds.handle, batch=MARKS_PER_ROUND)
+    metrics = Metrics(service.registry)
+
+    def begin(life: Life) -> Rounds:
+        return Rounds(
+            service.bus,
+            engine,
+            metrics,
+            slow_round_s=section.slow_round_s,
+            partitions=life.partitions,
+            store=life.store,
+            writer=life.writer,
+        )
+
+    loop_metrics = service.bus_metrics.loop(SERVICE)
+    replica = Replica(service.bus, parse_ranges(section.partitions), begin, metrics.partitions.set, loop_metrics)
+    service.health.checks["warm_up"] = replica.problem
+    await replica.run(service.stop)
 
 
 def _engine(section: SignalEngineSection) -> Engine:

@@ -17,6 +17,7 @@ from signal_engine.risk import Sizing
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
 from signal_engine.strategies.loading import LOAD_S, Kind, catalogue
 from tocsin_common.config import CommonSettings, Section
+from tocsin_common.partitions.sharing import parse_ranges
 
 DEFAULT = Sizing()
 
@@ -93,6 +94,11 @@ class SignalEngineSection(Section):
         gt=0,
         description="Seconds of waiting and evaluating after which a live round is announced.",
     )
+    partitions: str = Field(
+        default="all",
+        description="Which of the 64 partitions this replica may evaluate: `all`, or ranges such as `0-31`. Replicas "
+        "share what they may hold evenly, and take over from one that is gone.",
+    )
 
     @field_validator("strategies_folder")
     @classmethod
@@ -100,6 +106,12 @@ class SignalEngineSection(Section):
         if folder is not None and not folder.is_dir():
             raise ValueError("there is no such folder")
         return folder
+
+    @field_validator("partitions")
+    @classmethod
+    def _are_partitions(cls, partitions: str) -> str:
+        parse_ranges(partitions)
+        return partitions
 
     @field_validator("strategies")
     @classmethod

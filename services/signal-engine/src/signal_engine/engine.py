@@ -71,6 +71,12 @@ class Engine:
         self._early = []
         return signals
 
+    def clear(self) -> None:
+        """Forget every candle, as if nothing had been added. Strategies that are off stay so."""
+        self.windows.clear()
+        self._higher = Higher(self.windows.candles_of)
+        self._early, self.computed = [], []
+
     def resume(self, time_ms: int) -> None:
         """After a restart: candles that waited at the last mark, of `time_ms`, wait again."""
         self._time_ms = time_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -18,18 +18,23 @@ DEAD_LETTER_ERROR_CHARS = 2_000
 
 
 class Intake:
-    """Decodes the candles of some timeframes. What is not valid becomes one of `letters`, and `symbols` are the
-    instruments (exchange, symbol) that were there, until somebody clears them."""
+    """Decodes the candles of some timeframes and partitions. What is not valid becomes one of `letters`, and `symbols`
+    are the instruments (exchange, symbol) that were there, until somebody clears them."""
 
     def __init__(self, timeframes: Collection[str]) -> None:
         self.letters: list[DeadLetter] = []
         self.symbols: set[tuple[str, str]] = set()
         self._timeframes = timeframes
+        self._after: dict[str, int] = {}
+
+    def read(self, after: Mapping[int, int]) -> None:
+        """Which partitions are wanted, and of each the sequence after which its candles are."""
+        self._after = {str(partition): seq for partition, seq in after.items()}
 
     def candles(self, messages: Iterable[Received]) -> Iterator[CandlesClosed]:
         """The candles of these messages, in their order."""
         for message in messages:
-            if message.subject.rpartition(".")[2] not in self._timeframes:
+            if not self._is_wanted(message):
                 continue
             try:
                 event = message.event()
@@ -46,6 +51,11 @@ class Intake:
         """Forget what there was."""
         self.letters.clear()
         self.symbols.clear()
+
+    def _is_wanted(self, message: Received) -> bool:
+        _, _, partition, *_, timeframe = message.subject.split(".")
+        after = self._after.get(partition)
+        return after is not None and message.seq > after and timeframe in self._timeframes
 
 
 def _dead_letter(message: Received, error: Malformed) -> DeadLetter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from signal_engine.engine import Engine
 from tocsin_common.events import Event, SignalRaised, StrategyQuarantined
@@ -39,6 +39,9 @@ class Metrics:
             "From a stored mark of a live market to the beginning of its round.",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
+        )
+        self.partitions = Gauge(
+            "tocsin_signal_partitions", "Partitions this replica evaluates, of 64.", registry=registry
         )
         self.round_s = Histogram(
             "tocsin_signal_round_seconds",

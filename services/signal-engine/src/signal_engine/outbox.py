@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from tocsin_common.bus.protocol import Bus
+from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.events import Event
 from tocsin_common.streams import SIGNALS
+
+Store = Callable[[Sequence[Event]], Awaitable[list[tuple[Event, Stored]]]]
+"""Stores events in order, and gives those it may store with their receipts. Raises Unreachable."""
+
+LOOK_BACK_MS = 600_000
+"""How much older than the last mark signals are that somebody may have stored after it: clocks of servers differ, and a
+mark that a crash of the server took is stored again later."""
 
 
 class Outbox:
@@ -15,15 +22,27 @@ class Outbox:
     `signals_seq` is the sequence on SIGNALS that everything published so far is covered by.
     """
 
-    def __init__(self, bus: Bus, signals_seq: int = 0) -> None:
-        self.signals_seq = signals_seq
+    def __init__(self, bus: Bus, store: Store) -> None:
+        self.signals_seq = 0
         self._bus = bus
+        self._store = store
         self._events: list[Event] = []
         self._stored: dict[str, int] = {}
+        self._looked_seq = 0
         self._unsure = True
 
     def __len__(self) -> int:
         return len(self._events)
+
+    async def begin(self, signals_seq: int, since_ms: int) -> None:
+        """Go on behind a mark that covers SIGNALS up to a sequence, and whose market mark was stored at `since_ms`.
+
+        Signals of later marks are after that sequence, except those that one replica stored while others were still at
+        the mark: these were stored later than the market mark.
+        """
+        first = await self._bus.page(SIGNALS, SIGNALS.events, since_ms=max(1, since_ms - LOOK_BACK_MS), limit=1)
+        self.signals_seq = signals_seq
+        self._looked_seq = min([signals_seq, *(message.seq - 1 for message in first)])
 
     def add(self, events: Iterable[Event]) -> None:
         """Take in what is to be published; it stays until it is stored."""
@@ -32,23 +51,26 @@ class Outbox:
     async def publish(self) -> list[Event]:
         """Store all of it except what is stored already; returns what is new. Raises Unreachable, and keeps it then."""
         if self._unsure:
-            await self.look()
+            await self._look()
         events = [event for event in self._events if event.event_id not in self._stored]
-        seqs = [self._stored.pop(event.event_id, 0) for event in self._events]
         self._unsure = True  # until the receipts are here, nobody knows what is stored
-        receipts = await self._bus.publish(events)
+        stored = await self._store(events)
         self._unsure = False
-        seqs += [receipt.seq for receipt in receipts if receipt.stream == SIGNALS.name]
+        seqs = [self._stored.pop(event.event_id, 0) for event in self._events]
+        seqs += [receipt.seq for _, receipt in stored if receipt.stream == SIGNALS.name]
         self.signals_seq = max([self.signals_seq, *seqs])
+        self._looked_seq = max(self._looked_seq, self.signals_seq)
         self._events.clear()
-        return [event for event, receipt in zip(events, receipts, strict=True) if not receipt.duplicate]
+        return [event for event, receipt in stored if not receipt.duplicate]
 
-    async def look(self) -> None:
-        """Find the signals stored after those that `signals_seq` covers."""
-        reader = self._bus.reader(SIGNALS, after=self.signals_seq)
+    async def _look(self) -> None:
+        """Find the signals stored since the last look, whoever stored them."""
+        reader = self._bus.reader(SIGNALS, after=self._looked_seq)
+        last_seq = (await self._bus.stream_state(SIGNALS)).last_seq
         try:
-            messages = await reader.through((await self._bus.stream_state(SIGNALS)).last_seq)
+            messages = await reader.through(last_seq)
         finally:
             await reader.close()
-        self._stored = {message.message_id: message.seq for message in messages}
+        self._stored.update((message.message_id, message.seq) for message in messages)
+        self._looked_seq = max(self._looked_seq, last_seq)
         self._unsure = False

@@ -2,12 +2,12 @@
 
 What a round yields does not depend on how marks were batched. After a crash at any point the engine finds its own
 last mark, warms up on the candles before it, does again what follows, and skips the signals already stored: none is
-lost and none is there twice, also when the server no longer remembers their ids.
+lost and none is there twice, also when the server no longer remembers their ids. Of several replicas each does so for
+its own partitions (`partitions/`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -17,15 +17,17 @@ import structlog
 
 from signal_engine.engine import Engine
 from signal_engine.intake import Intake
+from signal_engine.keeping import Keeping
+from signal_engine.marks import Position, before_first_new
 from signal_engine.metrics import Metrics
-from signal_engine.outbox import Outbox
+from signal_engine.outbox import Outbox, Store
 from signal_engine.pace import SLOW_ROUND_S, Pace
 from signal_engine.snapshots import Snapshots
-from signal_engine.windows import Candles, Series
 from tocsin_common.bus.consume import Incoming
-from tocsin_common.bus.protocol import Bus, Reader
-from tocsin_common.errors import Rejected, TocsinError
+from tocsin_common.bus.protocol import Bus, Reader, Received, Stored
+from tocsin_common.errors import Rejected
 from tocsin_common.events import ClockAdvanced, Event, RoundsChanged
+from tocsin_common.partitions.sharing import ALL
 from tocsin_common.streams import CANDLES, CLOCK, SNAPSHOTS
 from tocsin_common.subjects import clock
 
@@ -50,7 +52,11 @@ def wall_clock_ms() -> int:
 
 
 class Rounds:
-    """Handles marks of market time for one engine. Call `resume` once before the first `handle`."""
+    """Handles marks of market time for one engine. Call `resume` before the first `handle`, and again when it failed.
+
+    `partitions` are those to evaluate, and `store` stores what comes of them; by default everything is ours. `writer`
+    is a name that no other replica has.
+    """
 
     def __init__(
         self,
@@ -61,23 +67,28 @@ class Rounds:
         now_ms: Callable[[], int] = wall_clock_ms,
         snapshot_messages: int = SNAPSHOT_MESSAGES,
         slow_round_s: float = SLOW_ROUND_S,
+        partitions: frozenset[int] = ALL,
+        store: Store | None = None,
+        writer: str = "",
     ) -> None:
+        self.last: ClockAdvanced | None = None
+        """The last mark, of stage `signals`: what it covers is done."""
+        self.position = Position()
+        """Where on CLOCK the marks begin that were not covered when this was resumed."""
         self._bus = bus
         self._engine = engine
         self._metrics = metrics
         self._now_ms = now_ms
         self._snapshot_messages = snapshot_messages
+        self._partitions, self._writer = partitions, writer
         self._intake = Intake(engine.timeframes)
-        self._outbox = Outbox(bus)
+        self._outbox = Outbox(bus, store or self._store)
         self._pace = Pace(slow_round_s)
         self._told: list[RoundsChanged] = []
         self._candles = 0
         self._reader: Reader
-        self._snapshots: Snapshots
-        self._unsaved = 0
-        self._saving: asyncio.Task[None] | None = None
+        self._keeping: Keeping
         self._between_rounds = False
-        self._last: ClockAdvanced | None = None
         self._resumed = False
 
     async def problem(self) -> str | None:
@@ -87,12 +98,14 @@ class Rounds:
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
         started = time.monotonic()
+        self._engine.clear()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
-            self._last = cast("ClockAdvanced", found.event())
-            self._outbox.signals_seq = self._last.signals_seq
-        through = await self._warm_up(self._last.candles_seq if self._last else 0)
-        time_ms = self._last.time_ms if self._last else 0
+            self.last = last = cast("ClockAdvanced", found.event())
+            self.position = await before_first_new(self._bus, last, found.seq)
+            await self._outbox.begin(last.signals_seq, self.position.stored_ms)
+        through = await self._warm_up(self.last.candles_seq if self.last else 0)
+        time_ms = self.last.time_ms if self.last else 0
         self._engine.resume(time_ms)
         self._metrics.collect(self._engine)
         self._tell_quarantined(time_ms)
@@ -104,30 +117,29 @@ class Rounds:
     async def _warm_up(self, through: int) -> int:
         """Fill the windows with the candles up to a sequence, or as many of these as there are; returns how far."""
         candles = await self._bus.stream_state(CANDLES)
-        through = min(through, candles.last_seq)
-        self._snapshots = Snapshots(
+        through, oldest = min(through, candles.last_seq), max(candles.first_seq - 1, 0)
+        snapshots = Snapshots(
             self._bus.bucket(SNAPSHOTS),
             identity=candles.identity,
             timeframes=self._engine.timeframes,
             warm_up_candles=self._engine.windows.kept_candles,
+            writer=self._writer,
         )
-        position = await self._restore(max(candles.first_seq - 1, 0), through)
+        self._keeping = Keeping(snapshots, self._engine.windows, self._partitions, self._snapshot_messages)
+        after = await self._keeping.restore(through)
+        self._intake.read(after)
+        position = max(oldest, min(after.values()))
         self._reader = self._bus.reader(CANDLES, after=position)
         while position < through:
             position = min(position + WARM_UP_STEP, through)
-            self._engine.add(self._intake.candles(await self._reader.through(position)), warm_up=True)
+            self._engine.add(self._intake.candles(await self._read(position)), warm_up=True)
         self._intake.clear()  # dead letters of that stretch were written when it was read first
         return through
 
-    async def _restore(self, oldest: int, through: int) -> int:
-        """Fill the windows from a snapshot that fits; returns the sequence after which candles are to be read."""
-        snapshot = await self._snapshots.load(at_most=through)
-        if snapshot is None:
-            return oldest
-        position, windows = snapshot
-        for series, candles in windows:
-            self._engine.windows.restore(series, candles)
-        return max(position, oldest)
+    async def _read(self, through: int) -> Sequence[Received]:
+        messages = await self._reader.through(through)
+        self._keeping.read(len(messages))
+        return messages
 
     async def handle(self, batch: Sequence[Incoming]) -> Sequence[Event]:
         """One round over a batch of marks; returns the newest of them as a mark of stage `signals`, after what there is
@@ -135,13 +147,13 @@ class Rounds:
 
         Marks an earlier round covered (they come again after a crash) move nothing: what was returned is repeated.
         """
-        fresh = [item for item in batch if not self._covers(_mark(item))]
+        fresh = [item for item in batch if self.last is None or not self.last.covers(_mark(item))]
         if fresh:
             began_ms, began = self._now_ms(), time.perf_counter()
             with self._metrics.round_s.time():
                 await self._round([_mark(item) for item in fresh])
             self._told = self._paced(fresh, began_ms, time.perf_counter() - began)
-        return [*self._told, self._last] if self._last else []
+        return [*self._told, self.last] if self.last else []
 
     async def _round(self, marks: Sequence[ClockAdvanced]) -> None:
         """Whatever fails on the way, the same call again goes on: what was read and found is kept until it is out.
@@ -156,19 +168,14 @@ class Rounds:
         self._metrics.collect(self._engine)
         if self._outbox:
             await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)
-        self._last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
+        self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
-        if self._unsaved >= self._snapshot_messages and (self._saving is None or self._saving.done()):
-            # Beside the next rounds: what is exported does not change any more.
-            windows, self._unsaved = self._engine.windows.export(), 0
-            self._saving = asyncio.create_task(self._save(windows, self._last.candles_seq))
+        self._keeping.save(self.last.candles_seq)
 
     async def _evaluate(self, mark: ClockAdvanced) -> None:
         """Read up to a mark and evaluate; all that came of it is in the outbox then."""
         started = time.perf_counter()
-        messages = await self._reader.through(mark.candles_seq)
-        self._unsaved += len(messages)
-        self._engine.add(self._intake.candles(messages))
+        self._engine.add(self._intake.candles(await self._read(mark.candles_seq)))
         self._engine.evaluation.spent["read"] += time.perf_counter() - started
         signals = self._engine.evaluate(mark.time_ms)
         self._outbox.add((*self._intake.letters, *signals, *self._engine.computed))
@@ -219,26 +226,11 @@ class Rounds:
 
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
-        if self._saving:
-            await self._saving
-        if self._between_rounds and self._unsaved and self._last:
-            await self._save(self._engine.windows.export(), self._last.candles_seq)
+        await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
 
-    async def _save(self, windows: Sequence[tuple[Series, Candles]], candles_seq: int) -> None:
-        try:
-            await self._snapshots.save(windows, candles_seq=candles_seq)
-        except TocsinError as error:
-            log.warning("snapshot not saved, the next one will do", error=str(error))
-
-    def _covers(self, mark: ClockAdvanced) -> bool:
-        """Whether the last mark is this one or a later one. Sequences never go back; time may, with a new source."""
-        last = self._last
-        if last is None:
-            return False
-        if (mark.trades_seq, mark.candles_seq) != (last.trades_seq, last.candles_seq):
-            return mark.trades_seq <= last.trades_seq and mark.candles_seq <= last.candles_seq
-        progress, done = (mark.time_ms, mark.cursor, mark.ended), (last.time_ms, last.cursor, last.ended)
-        return mark.source == last.source and progress <= done
+    async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
+        """Everything is ours."""
+        return list(zip(events, await self._bus.publish(events), strict=True))
 
 
 def _mark(item: Incoming) -> ClockAdvanced:
