@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bench import ingest, latency, pipeline, projector, soak
+from bench import ingest, latency, pipeline, projector, rounds, soak
 from bench.report import Figure, console, print_table
 from tocsin_common import logs
 
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "pipeline": pipeline.measure,
     "ingest": ingest.measure,
     "projector": projector.measure,
+    "rounds": rounds.measure,
     "latency": latency.measure,
     "soak": soak.measure,
 }

@@ -1,0 +1,106 @@
+"""The top of an hour: every candle of 2,000 symbols in 5 timeframes closes at once, on a real server and service.
+
+The engine is warm: each series has CANDLES of origin `history`, from which windows are filled and no signal comes. Then
+all 10,000 candles are stored, in chunks with a mark each as market-ingest does, and the figure is what the server's own
+clock says: from the last candle stored to the last signal stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+
+import psutil
+
+from bench.ingest import everything
+from bench.markets import END_MS, Markets
+from bench.report import Figure
+from bench.servers import bus_on_fresh_nats
+from tocsin_common.bus.jetstream import JetStreamBus
+from tocsin_common.events import CandlesClosed, ClockAdvanced
+from tocsin_common.streams import CANDLES, CLOCK, SIGNALS
+from tocsin_common.subjects import clock
+
+SYMBOLS, TIMEFRAMES, HISTORY = 2_000, ("1m", "5m", "15m", "1h", "4h"), 511
+CHUNK_MESSAGES = 1_000
+LIMIT_S, PATIENCE_S, LOOK_S = 1.0, 300.0, 0.02
+MIB = 2**20
+
+
+async def measure() -> list[Figure]:
+    """Seconds from the last candle to the last signal, how many signals, and the engine's memory."""
+    markets = Markets(SYMBOLS, HISTORY + 1)
+    async with bus_on_fresh_nats() as bus, running_engine(bus) as process:
+        for timeframe in TIMEFRAMES:
+            await store(bus, markets.events(timeframe, 0, HISTORY, origin="history"), END_MS - 1)
+        warm_mib, before_s = process.memory_info().rss / MIB, cpu_s(process)
+        closing = (event for timeframe in TIMEFRAMES for event in markets.events(timeframe, HISTORY, HISTORY + 1))
+        stored_ms = await store(bus, closing, END_MS)
+        spent_s = cpu_s(process) - before_s
+        signals = await everything(bus, SIGNALS)
+    took_s = (max(message.stored_ms for message in signals) - stored_ms) / 1000
+    what = f"{SYMBOLS:,} symbols x {len(TIMEFRAMES)} timeframes at the top of the hour"
+    return [
+        Figure(f"{what}: last close to last signal", took_s, "s", LIMIT_S, at_least=False),
+        Figure("processor time of the signal-engine in that", spent_s, "s"),
+        Figure("signals of that hour", len(signals), "signals"),
+        Figure("memory of the warm signal-engine before it", warm_mib, "MiB"),
+    ]
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+async def store(bus: JetStreamBus, candles: Iterable[CandlesClosed], time_ms: int) -> int:
+    """Publish candles with a mark for each chunk, wait until the engine has handled all; when the last was stored, ms.
+
+    All marks but the last say that market time has not come to `time_ms` yet, as something of that moment is to come.
+    """
+    waiting, seq = iter(candles), 0
+    while chunk := list(islice(waiting, CHUNK_MESSAGES)):
+        if seq:
+            await mark(bus, time_ms - 1, seq)
+        seq = (await bus.publish(chunk))[-1].seq
+    await mark(bus, time_ms, seq)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await handled(bus, seq):  # noqa: ASYNC110 - what changes is on a server
+            await asyncio.sleep(LOOK_S)
+    (last,) = await bus.page(CANDLES, "market.candles.>", after=seq - 1, limit=1)
+    return last.stored_ms
+
+
+async def mark(bus: JetStreamBus, time_ms: int, candles_seq: int) -> None:
+    passed = ClockAdvanced(
+        stage="market", source="bench", time_ms=time_ms, trades_seq=0, candles_seq=candles_seq, cursor=candles_seq
+    )
+    await bus.publish([passed])
+
+
+async def handled(bus: JetStreamBus, candles_seq: int) -> bool:
+    newest = await bus.last(CLOCK, clock("signals"))
+    passed = newest.event() if newest else None
+    return isinstance(passed, ClockAdvanced) and passed.candles_seq >= candles_seq
+
+
+@asynccontextmanager
+async def running_engine(bus: JetStreamBus) -> AsyncIterator[psutil.Process]:
+    """The service itself, with every shipped strategy."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
+    environ |= {
+        "TOCSIN__NATS__URL": bus.connection.url,
+        "TOCSIN__LOG__LEVEL": "warning",
+        "TOCSIN__SIGNAL_ENGINE__TIMEFRAMES": f"[{', '.join(TIMEFRAMES)}]",
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "signal_engine", env=environ, stdout=DEVNULL)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        await process.wait()
