@@ -117,15 +117,18 @@ async def run_service(bus: Any, *, batch: int = 16, interval_s: float = 600) -> 
     await trader.save()
 
 
-async def give(bus: Bus, scene: Any, rng: random.Random, until: float = 1.0) -> Callable[[], Awaitable[None]]:
+async def give(
+    bus: Bus, scene: Any, rng: random.Random, until: float = 1.0, ahead: int = 0
+) -> Callable[[], Awaitable[None]]:
     """Publish the first part of a scene as ingest and signal-engine would; returns how to publish the rest.
 
-    A few messages come late; signal-engine answers only the last of several marks, as it does under load.
+    A few messages come late; signal-engine answers only the last of several marks, as it does under load. One of its
+    replicas is so many marks `ahead`, and stores its signals while the others hold the mark back.
     """
     marks = sorted(rng.randrange(scene.end_ms - int(scene.hours * 3_600_000), scene.end_ms) for _ in range(60))
     pieces = scene.slices(marks)
     held: list[Event] = []
-    waiting: list[Event] = []
+    waiting: list[Event] = [signal for piece in pieces[:ahead] for signal in piece.signals]
 
     async def publish(part: Sequence[Any]) -> None:
         for piece in part:
@@ -134,7 +137,7 @@ async def give(bus: Bus, scene: Any, rng: random.Random, until: float = 1.0) -> 
             if events and rng.random() < 0.2:
                 held.append(events.pop(rng.randrange(len(events))))
             await bus.publish(events)
-            waiting.extend(piece.signals)
+            waiting.extend(signal for later in pieces[pieces.index(piece) + ahead :][:1] for signal in later.signals)
             seqs = {s.name: (await bus.stream_state(s)).last_seq for s in (TRADES, CANDLES)}
             clock = {"source": "test", "time_ms": piece.until_ms, "trades_seq": seqs["TRADES"]}
             clock |= {"candles_seq": seqs["CANDLES"], "ended": piece is pieces[-1]}
@@ -195,6 +198,19 @@ async def test_writes_what_a_quiet_run_writes_whatever_crashes(kit: Any, seed: i
     assert crashes > 3
     assert await written(troubled) == await written(quiet)
     assert len((await written(quiet))["OUTCOMES"]) > 5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_signals_stored_before_the_mark_that_covers_their_candles_change_nothing(kit: Any, seed: int) -> None:
+    scene, written_by = kit.scene(seed), []
+    for ahead in (0, 1, 5):
+        bus = MemoryBus()
+        await put_portfolios(bus, scene.portfolios)
+        await give(bus, scene, random.Random(seed), ahead=ahead)
+        await run_service(bus)
+        written_by.append(await written(bus))
+    assert written_by[0] == written_by[1] == written_by[2]
+    assert len(written_by[0]["OUTCOMES"]) > 5
 
 
 @pytest.mark.parametrize("seed", SEEDS)
