@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import polars as pl
 import pytest
 
 from signal_engine.limited import TooSlow, limited
@@ -54,6 +55,21 @@ def test_code_that_catches_everything_once_is_asked_again(monkeypatch: pytest.Mo
     with pytest.raises(TooSlow), limited(0.05):
         stubborn()
     assert len(caught) == 1
+
+
+def test_python_in_a_thread_of_polars_is_ended_too_and_polars_goes_on() -> None:
+    def endless(_: pl.Series) -> pl.Series:
+        while True:
+            pass
+
+    frame = pl.DataFrame({"x": [1.0] * 100, "y": [1, 2] * 50})
+    column = pl.col("x").map_batches(endless, return_dtype=pl.Float64).over("y").alias("z")
+    with (
+        pytest.raises(TooSlow, match=r"still in endless \(test_signal_limited.py, line \d+\) after 0.05 s"),
+        limited(0.05),
+    ):
+        frame.with_columns(column)
+    assert frame.with_columns(pl.col("x").sum().over("y"))["x"].sum() == 5_000
 
 
 def test_code_that_ends_in_time_is_left_alone_and_nothing_stays_behind() -> None:

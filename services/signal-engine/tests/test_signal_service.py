@@ -115,7 +115,7 @@ async def test_a_strategy_that_loops_for_ever_does_not_stop_the_service(
     settings = {
         "STRATEGIES_FOLDER": str(tmp_path),
         "STRATEGIES": "[{name: stuck}, {name: ema_cross}]",
-        "STRATEGY_BUDGET_S": "0.5",
+        "STRATEGY_BUDGET_S": "2",
         "INDICATORS": "[rsi_14]",
     }
     await publish_market(jetstream_bus, messages, ended=True)
