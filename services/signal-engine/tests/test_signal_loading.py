@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from signal_engine import config
 from signal_engine.config import Settings
 from signal_engine.history import signals_of
 from signal_engine.strategies import STRATEGIES, loading
@@ -85,6 +86,12 @@ def settings(folder: Path | None, strategies: str) -> Settings:
     return load(Settings, environ=environ)
 
 
+def problems(folder: Path, strategies: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        settings(folder, strategies)
+    return caught.value.problems
+
+
 def test_a_file_in_the_folder_is_a_strategy_like_any_other(folder: Path, minutes: pl.DataFrame) -> None:
     (folder / "momentum.py").write_text(MOMENTUM)
     (folder / "_shared.py").write_text("raise RuntimeError('not for the engine')")
@@ -147,6 +154,22 @@ def test_a_file_that_never_ends_is_given_up(folder: Path, monkeypatch: pytest.Mo
     assert "TooSlow: still in <module> (endless.py, line " in problem
 
 
+def test_a_strategy_that_cannot_be_built_is_told_with_its_line(folder: Path) -> None:
+    (folder / "momentum.py").write_text(MOMENTUM.replace("ind.crosses_above(", "ind.crosses_over("))
+    (problem,) = problems(folder, "[{name: momentum}]")
+    assert f"momentum cannot be used: {folder / 'momentum.py'}, line 26: AttributeError: module" in problem
+
+
+def test_a_strategy_that_is_never_done_being_built_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "LOAD_S", 0.05)
+    endless = MOMENTUM.replace(
+        "        return [ind.rsi", "        while True:\n            pass\n        return [ind.rsi"
+    )
+    (folder / "momentum.py").write_text(endless)
+    (problem,) = problems(folder, "[{name: momentum}]")
+    assert "still in indicators (momentum.py, line 2" in problem
+
+
 def test_a_name_that_exists_twice_is_refused(folder: Path) -> None:
     (folder / "a.py").write_text(MOMENTUM)
     (folder / "b.py").write_text(MOMENTUM)
@@ -170,9 +193,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(folder: Path) 
 
 def test_what_may_be_in_a_broken_file_is_not_called_unknown(folder: Path) -> None:
     (folder / "broken.py").write_text("x = (\n")
-    with pytest.raises(ConfigError) as caught:
-        settings(folder, "[{name: momentum}]")
-    (problem,) = caught.value.problems
+    (problem,) = problems(folder, "[{name: momentum}]")
     assert "broken.py cannot be used" in problem
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
@@ -43,7 +45,8 @@ class Prepared:
             self.warm_up_candles = strategy.warm_up_candles
             self.memory = max([self.warm_up_candles, *self._higher_memory()])
         except Exception as error:
-            raise ValueError(f"{strategy.instance} cannot be used: {type(error).__name__}: {error}") from error
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{strategy.instance} cannot be used: {_line(strategy, error)}{what}") from error
         self._check()
 
     def judges(self, timeframe: str) -> bool:
@@ -77,6 +80,13 @@ class Prepared:
             raise ValueError(f"{name} names columns like those of every market: {', '.join(taken)}")
         if self.memory > MAX_WARM_UP_CANDLES:
             raise ValueError(f"{name} needs {self.memory} candles to warm up, {MAX_WARM_UP_CANDLES} at most are kept")
+
+
+def _line(strategy: AnyStrategy, error: BaseException) -> str:
+    """Where in the strategy's own file it happened, in words; empty where the error did not pass there."""
+    file = getattr(sys.modules[type(strategy).__module__], "__file__", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}, line {lines[-1]}: " if lines else ""
 
 
 def prepare(strategies: Sequence[AnyStrategy]) -> list[Prepared]:
