@@ -216,10 +216,10 @@ def test_services_run_once_and_have_the_time_to_drain() -> None:
         assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] == 30, name
 
 
-def test_in_production_only_the_replicas_of_a_live_market_are_more_than_one() -> None:
+def test_in_production_only_those_who_share_the_market_are_more_than_one() -> None:
     deployments = {m["metadata"]["name"]: m["spec"] for m in rendered(PRODUCTION) if m["kind"] == "Deployment"}
     several = {name: spec["strategy"]["type"] for name, spec in deployments.items() if spec["replicas"] > 1}
-    assert several == {"market-ingest": "RollingUpdate"}
+    assert several == {"market-ingest": "RollingUpdate", "signal-engine": "RollingUpdate"}
 
 
 def test_the_secrets_that_pods_read_are_those_the_instructions_make() -> None:
