@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_engine.engine import Engine
-from signal_engine.evaluation import order
+from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
 from signal_engine.lookahead import check_lookahead
+from signal_engine.rehearsal import rehearse
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
 from tocsin_common.events import CandlesClosed, SignalRaised, encode
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -56,6 +58,25 @@ def test_later_candles_change_no_earlier_signal(
     past = whole.filter(pl.col("open_ms") + length_ms <= cut_ms)
     earlier = [signal for signal in signals_of(all_strategies(), whole) if signal.confirmed_ms <= cut_ms]
     assert as_bytes(signals_of(all_strategies(), past)) == as_bytes(earlier)
+
+
+def bounds(kind: type[AnyStrategy]) -> Iterator[dict[str, object]]:
+    """The ends of every parameter's range, each alone."""
+    for name, field in kind.params_type.model_fields.items():
+        for limit in ("ge", "le"):
+            yield from ({name: getattr(one, limit)} for one in field.metadata if hasattr(one, limit))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_runs_at_both_ends_of_every_parameter(name: str) -> None:
+    built = []
+    for params in bounds(STRATEGIES[name]):
+        with suppress(ValueError):  # some bounds do not go with the other parameters' defaults
+            built.append(build(name, params, instance=f"{name}_{len(built)}"))
+    evaluation = Evaluation(built)
+    rehearse(evaluation)
+    assert len(built) >= 6
+    assert evaluation.quarantined == []
 
 
 def wandering(market: Market, with_higher: WithHigher, seed: int, step: int) -> pl.DataFrame:

@@ -64,6 +64,15 @@ def test_macd_trend_does_not_buy_the_end_of_a_dip_that_broke_the_trend(market: M
     assert signals("macd_trend", market(dip_in_a_rise(depth=60)[: WARM + 66])) == []
 
 
+def test_the_distance_of_two_averages_is_the_macd_once_they_are_warm(month: pl.DataFrame) -> None:
+    candles = month.filter((pl.col("timeframe") == "1h") & (pl.col("symbol") == "ETH/USDT")).sort("open_ms")
+    window = candles.with_columns(window=pl.lit(0, pl.UInt32))
+    away = (ind.ema(12) - ind.ema(26) - ind.macd(12, 26)) / pl.col("close")
+    warm = window.select(away.abs()).to_series()[build("macd_trend").warm_up_candles :]
+    assert len(warm) > 400
+    assert warm.max() < 1e-9
+
+
 def test_supertrend_goes_with_a_rise_that_resumes_and_stops_at_its_line(market: Market) -> None:
     (signal,) = signals("supertrend", market(dip_in_a_rise()))
     assert signal.side == "long"
