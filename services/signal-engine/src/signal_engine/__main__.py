@@ -37,7 +37,7 @@ async def serve(service: Service[Settings]) -> None:
         )
 
     loop_metrics = service.bus_metrics.loop(SERVICE)
-    replica = Replica(service.bus, parse_ranges(section.partitions), begin, metrics.partitions.set, loop_metrics)
+    replica = Replica(service.bus, parse_ranges(section.partitions), begin, metrics, loop_metrics)
     service.health.checks["warm_up"] = replica.problem
     await replica.run(service.stop)
 

@@ -43,6 +43,11 @@ class Metrics:
         self.partitions = Gauge(
             "tocsin_signal_partitions", "Partitions this replica evaluates, of 64.", registry=registry
         )
+        self.clock = Gauge(
+            "tocsin_signal_clock_seconds",
+            "Market time that all replicas have evaluated, where this one says so for all.",
+            registry=registry,
+        )
         self.round_s = Histogram(
             "tocsin_signal_round_seconds",
             "One round: read candles, evaluate, publish.",

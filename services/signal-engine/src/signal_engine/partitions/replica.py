@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from signal_engine.metrics import Metrics
 from signal_engine.partitions.merging import Report, SignalsClock
 from signal_engine.partitions.shared import SIGNAL_ENGINE, partition_of_event
 from signal_engine.rounds import MARKS_PER_ROUND, Rounds
@@ -54,19 +55,14 @@ class Life:
 
 
 class Replica:
-    """`changed` is told how many partitions are ours, whenever that changes."""
+    """Holds its share of what is `allowed`; `begin` makes the rounds of every life."""
 
     def __init__(
-        self,
-        bus: Bus,
-        allowed: frozenset[int],
-        begin: Begin,
-        changed: Callable[[int], None],
-        metrics: LoopMetrics,
+        self, bus: Bus, allowed: frozenset[int], begin: Begin, metrics: Metrics, loop_metrics: LoopMetrics
     ) -> None:
-        self._bus, self._begin, self._changed, self._metrics = bus, begin, changed, metrics
+        self._bus, self._begin, self._metrics, self._loop_metrics = bus, begin, metrics, loop_metrics
         self._ownership = Ownership(bus, SIGNAL_ENGINE, allowed, self._shares_changed)
-        self._conductor = Conductor(bus, self._ownership, "signals", Report, SignalsClock, lambda mark, behind: None)
+        self._conductor = Conductor(bus, self._ownership, "signals", Report, SignalsClock, self._marked)
         self._life = Life(self._ownership, {})
         self._rounds: Rounds | None = None
 
@@ -102,7 +98,7 @@ class Replica:
             return [event for event in events if not isinstance(event, ClockAdvanced)]
 
         try:
-            loop = Loop(self._bus, follower, SIGNAL_ENGINE.service, life.over, self._metrics)
+            loop = Loop(self._bus, follower, SIGNAL_ENGINE.service, life.over, self._loop_metrics)
             await consume_in_order(loop, handle, batch=MARKS_PER_ROUND)
         finally:
             await follower.close()
@@ -116,5 +112,8 @@ class Replica:
         self._life.over.set()
 
     def _shares_changed(self) -> None:
-        self._changed(len(self._ownership.tokens))
+        self._metrics.partitions.set(len(self._ownership.tokens))
         self._life.over.set()
+
+    def _marked(self, mark: ClockAdvanced, _left_behind: frozenset[int]) -> None:
+        self._metrics.clock.set(mark.time_ms / 1000)
