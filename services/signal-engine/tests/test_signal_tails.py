@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from signal_engine import indicators as ind
 from signal_engine.indicators.bars import looks_back
 from signal_engine.tails import Tails
+from signal_engine.windows import PRICES
 
 
 def frame_of(windows: list[list[bool]]) -> pl.DataFrame:
-    """Windows with which of their rows are new; `number` counts all rows."""
+    """Windows with which of their rows are new; their closes count all rows."""
     sizes = [len(window) for window in windows]
     return pl.DataFrame(
         {
@@ -22,7 +23,7 @@ def frame_of(windows: list[list[bool]]) -> pl.DataFrame:
             "new": pl.Series([new for window in windows for new in window], dtype=pl.Boolean),
             "preceding": pl.Series([at for size in sizes for at in range(size)], dtype=pl.UInt32),
         }
-    ).with_row_index("number")
+    ).with_columns(pl.int_range(pl.len()).alias(name) for name in PRICES)
 
 
 news = st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=5)
@@ -35,7 +36,7 @@ def test_a_row_is_kept_when_a_new_one_of_its_window_is_so_near(windows: list[lis
     assert tails.within(candles).tolist() == expected
     frame, kept = tails.of(candles)
     assert kept.tolist() == expected
-    assert frame["number"].to_list() == [at for at, here in enumerate(expected) if here]
+    assert frame["close"].to_list() == [at for at, here in enumerate(expected) if here]
 
 
 def test_stretches_are_windows_of_their_own() -> None:
@@ -57,7 +58,7 @@ def test_a_column_that_looks_back_is_the_same_on_an_end(column: pl.Expr, minutes
     )
     assert looks_back(column)
     ends, kept = Tails(whole).of(memory)
-    found = ends.with_columns(column).filter("new")
+    found = ends.with_columns(column, new=whole["new"].filter(kept)).filter("new")
     assert found[column.meta.output_name()].equals(
         whole.with_columns(column).filter("new")[column.meta.output_name()], null_equal=True
     )

@@ -82,7 +82,7 @@ class Evaluation:
         rows = self._with_columns(frame, _summing)[np.flatnonzero(near)]
         ends, kept = tails.of(max((one.reach_candles for one in self._healthy), default=LOOK_BACK_CANDLES))
         found = self._with_columns(ends, _ends)[np.flatnonzero(near[kept])]
-        return rows.hstack(found.drop(frame.columns).get_columns())
+        return rows.hstack(found.drop(ends.columns).get_columns())
 
     def forget(self) -> None:
         """What was dropped and spent until now was a rehearsal. What is quarantined stays so."""

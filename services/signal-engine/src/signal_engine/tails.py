@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from signal_engine.windows import PRICES
+
 Bools = npt.NDArray[np.bool_]
 
 NEVER = 2**62
@@ -35,18 +37,18 @@ class Tails:
         return self._ahead <= candles
 
     def of(self, candles: int) -> Tail:
-        """These rows alone; each stretch of them is a window of its own."""
+        """The candles of these rows; each stretch of them is a window of its own."""
         kept = self.within(candles)
         rows = np.flatnonzero(kept)
         begins = self._first[rows] | (np.diff(rows, prepend=-2) != 1)
         starts, number = np.flatnonzero(begins), np.cumsum(begins) - 1
         window = pl.Series("window", number, pl.UInt32).set_sorted()
         preceding = pl.Series("preceding", np.arange(len(rows)) - starts[number], pl.UInt32)
-        return Tail(self._frame[rows].with_columns(window, preceding), kept)
+        return Tail(self._frame.select(PRICES)[rows].with_columns(window, preceding), kept)
 
 
 class Tail(NamedTuple):
-    """A part of a frame, and which rows of it those are."""
+    """PRICES, window and preceding of some rows of a frame, and which rows those are."""
 
     frame: pl.DataFrame
     kept: Bools

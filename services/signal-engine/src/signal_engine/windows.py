@@ -215,7 +215,8 @@ class Windows:
         """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
         names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
         for window in self._dirty.values():
-            window.held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
+            if window.newest_ms + window.series.length_ms > time_ms:
+                window.held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
 
     def resume(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
         """After a restart: what waited at a mark of `time_ms` is pending again."""

@@ -37,19 +37,19 @@ def atr(period: int = 14) -> pl.Expr:
 @indicator(memory=_finite)
 def bollinger_upper(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """The mean of `period` closes plus `deviations` of their standard deviations (population). John Bollinger."""
-    return over_bars(lambda bars: _middle(bars, period) + deviations * _deviation(bars, period))
+    return over_bars(lambda bars: _band(bars, period, deviations))
 
 
 @indicator(memory=_finite)
 def bollinger_lower(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """The mean of `period` closes (`sma`) minus `deviations` of their standard deviations."""
-    return over_bars(lambda bars: _middle(bars, period) - deviations * _deviation(bars, period))
+    return over_bars(lambda bars: _band(bars, period, -deviations))
 
 
 @indicator(memory=_finite)
 def bollinger_width(period: int = 20, deviations: float = 2.0) -> pl.Expr:
     """Distance of the Bollinger bands as a share of their middle."""
-    return over_bars(lambda bars: 2.0 * deviations * _deviation(bars, period) / _middle(bars, period))
+    return over_bars(lambda bars: _width(bars, period, deviations))
 
 
 @indicator(memory=_keltner)
@@ -98,11 +98,18 @@ def _highest_before(bars: Bars, values: Floats, period: int) -> Floats:
     return np.where(bars.preceding >= period, highest, np.nan)
 
 
-def _middle(bars: Bars, period: int) -> Floats:
-    return mean_of_last(bars, bars.close, period)
+def _band(bars: Bars, period: int, deviations: float) -> Floats:
+    middle, deviation = _spread(bars, period)
+    return middle + deviations * deviation
 
 
-def _deviation(bars: Bars, period: int) -> Floats:
-    """Standard deviation (population) of `period` closes; 0 where rounding leaves no variance, as TA-Lib has it."""
-    variance = mean_of_last(bars, bars.close * bars.close, period) - _middle(bars, period) ** 2
-    return np.sqrt(np.where(variance < NO_VARIANCE, 0.0, variance))
+def _width(bars: Bars, period: int, deviations: float) -> Floats:
+    middle, deviation = _spread(bars, period)
+    return 2.0 * deviations * deviation / middle
+
+
+def _spread(bars: Bars, period: int) -> tuple[Floats, Floats]:
+    """Mean and standard deviation (population) of closes; 0 where rounding leaves no variance, as TA-Lib has it."""
+    middle = mean_of_last(bars, bars.close, period)
+    variance = mean_of_last(bars, bars.close * bars.close, period) - middle * middle
+    return middle, np.sqrt(np.where(variance < NO_VARIANCE, 0.0, variance))
