@@ -74,6 +74,17 @@ def test_a_strategy_of_the_folder_is_chosen_by_name(folder: Path, config: Path, 
     assert "patient" in result.stdout
 
 
+def test_a_strategy_that_breaks_is_said_and_not_taken_for_a_quiet_one(folder: Path, config: Path, hours: Path) -> None:
+    looks = '    def long(self):\n        return super().long() & (pl.col("no_such_column") > 0)\n'
+    (folder / "patient.py").write_text("import polars as pl\n" + PATIENT.partition("\n\n")[2] + "\n" + looks)
+    for command in (("signals",), ("check", "lookahead", "--cuts", 2)):
+        result = tocsin(*command, "--from", hours, "--config", config)
+        assert result.exit_code == 1, result.output
+        said = " ".join(result.stderr.split())
+        assert "quick broke: ColumnNotFoundError: unable to find column" in said
+        assert "patient broke: ColumnNotFoundError: unable to find column" in said
+
+
 def test_a_broken_file_ends_the_command_before_anything_starts(folder: Path, config: Path, tmp_path: Path) -> None:
     (folder / "patient.py").write_text(PATIENT.replace("EmaCross)", "EmaCros)"))
     result = tocsin("up", "--config", config, "--data-dir", tmp_path / "data")

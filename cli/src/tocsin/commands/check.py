@@ -47,7 +47,7 @@ def lookahead(
     Example: `tocsin check lookahead --from candles.parquet --timeframe 1h --strategy ema_cross`
 
     What happens next: exit code 0 when every signal is the same, 1 with the first that differs of each strategy if
-    not. Do not trust the backtest of a strategy that fails.
+    not, or when a strategy broke. Do not trust the backtest of a strategy that fails.
     """
     with told():
         chosen = judged(config, strategies, timeframes)
@@ -62,7 +62,7 @@ def lookahead(
             seed=seed,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
-    ok = not any(verdict.differing for verdict in verdicts.values())
+    ok = not any(verdict.differing or verdict.broke for verdict in verdicts.values())
     if json:
         print(msgspec.json.encode({"ok": ok, "strategies": _document(verdicts)}).decode())
     else:
@@ -75,6 +75,7 @@ def _document(verdicts: Mapping[str, Verdict]) -> dict[str, object]:
     return {
         name: {
             "signals": verdict.signals,
+            "broke": verdict.broke and verdict.broke.error,
             "differing": len(verdict.differing),
             "first": _described(verdict.differing[0]) if verdict.differing else None,
         }
@@ -99,11 +100,15 @@ def _print(verdicts: Mapping[str, Verdict]) -> None:
         table.add_row(escape(name), f"{verdict.signals:,}", f"{len(verdict.differing):,}", _verdict(verdict))
     out.print(table)
     for name, verdict in verdicts.items():
+        if verdict.broke:
+            err.print(escape(f"{name} broke: {verdict.broke.error}"))
         if verdict.differing:
             err.print(f"{escape(name)}: {escape(_sentence(verdict.differing[0]))}")
 
 
 def _verdict(verdict: Verdict) -> str:
+    if verdict.broke:
+        return "[bold red]broke[/]"
     if verdict.differing:
         return "[bold red]looks ahead[/]"
     return "[green]does not look ahead[/]" if verdict.signals else "[yellow]no signal to check[/]"

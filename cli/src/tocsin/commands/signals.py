@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from signal_engine.history import signals_of
-from tocsin.console import err, out, run, told
+from signal_engine.quarantine import Quarantine
+from tocsin.console import EXIT_FAILED, err, out, run, told
 from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
 from tocsin.moments import moment
 from tocsin.options import ConfigOption
@@ -38,14 +39,17 @@ def signals(
     Example: `tocsin signals --from candles.parquet --timeframe 1h --strategy ema_cross:fast=9,slow=21`
 
     What happens next: nothing is stored. Let `tocsin check lookahead` prove that the same strategies do not look into
-    the future, and `tocsin replay` send the files through the whole system. Exit code 2: wrong use, or a file cannot
-    be read.
+    the future, and `tocsin replay` send the files through the whole system. Exit code 1: a strategy broke, its signals
+    are not all there. Exit code 2: wrong use, or a file cannot be read.
     """
     with told():
         chosen = judged(config, strategies, timeframes)
     candles = run(candles_of(files, chosen.looked_at))
+    broken: list[Quarantine] = []
     with err.status(f"evaluating {len(candles):,} candles", spinner="dots"):
-        found = signals_of(chosen.strategies, candles, timeframes=chosen.timeframes, sizing=chosen.sizing)
+        found = signals_of(
+            chosen.strategies, candles, timeframes=chosen.timeframes, sizing=chosen.sizing, broke=broken.append
+        )
     if json:
         for signal in found:
             print(encode(signal).decode())
@@ -57,6 +61,10 @@ def signals(
         err.print(f"{strategy.instance}: {counts[strategy.instance]:,} signals in {judged_candles:,} candles")
     if len(found) > rows and not json:
         err.print(f"[dim]The table has the newest {rows} of {len(found):,}; more with --rows, all with --json.[/]")
+    for one in broken:
+        err.print(escape(f"{one.strategy.instance} broke: {one.error}"))
+    if broken:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _table(found: Sequence[SignalRaised]) -> Table:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.higher import Higher
+from signal_engine.quarantine import Quarantine
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES, PRICES, Series
@@ -27,12 +28,14 @@ def signals_of(
     *,
     timeframes: Sequence[str] | None = None,
     sizing: Sizing | None = None,
+    broke: Callable[[Quarantine], None] = lambda one: None,
 ) -> list[SignalRaised]:
     """Signals of a frame of closed candles, equal to the live engine's over the same candles in time order.
 
     `candles` has the columns exchange, symbol, timeframe (text), open_ms (i64) and open, high, low, close, volume
     (f64); of rows with the same open time the first counts. `timeframes` are those judged (default: all there are);
-    strategies look at the candles of the others from there.
+    strategies look at the candles of the others from there. `broke` is told of each strategy whose query raised: its
+    signals are not all there. Entries that make no sense are left out, however many.
     """
     evaluation = Evaluation(strategies, sizing)
     warm_up = evaluation.warm_up_candles
@@ -42,7 +45,10 @@ def signals_of(
         for rows in _batches(ordered.filter(pl.col("timeframe") == timeframe), warm_up):
             frame = anchored(rows.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS[timeframe], warm_up)
             higher = Higher(_Recorded(ordered, warm_up).of)
-            found += evaluation.signals(frame, _series(rows), higher)
+            with evaluation.entries.forgiven():
+                found += evaluation.signals(frame, _series(rows), higher)
+    for one in evaluation.quarantined:
+        broke(one)
     return sorted(found, key=order)
 
 

@@ -19,6 +19,7 @@ import polars as pl
 from signal_engine.comparison import Mismatch, mismatches
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
+from signal_engine.quarantine import Quarantine
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES
 from tocsin_common.events import SignalRaised
@@ -37,11 +38,13 @@ Progress = Callable[[int, int], None]
 class Verdict:
     """What came of one strategy: its signals on the whole history, and the candles that differ, oldest first.
 
-    The left side of a mismatch is the whole history, the right one the data that end at a cut.
+    The left side of a mismatch is the whole history, the right one the data that end at a cut. A strategy that `broke`
+    anywhere has nothing proven.
     """
 
     signals: int
     differing: Sequence[Mismatch]
+    broke: Quarantine | None
 
 
 class Past:
@@ -87,7 +90,12 @@ def check_lookahead(
 ) -> Mapping[str, Verdict]:
     """A verdict for each strategy, by the name it runs under, over all candles and timeframes (see `signals_of`);
     `cuts` is how many are drawn at random, beside those after every signal."""
-    whole = signals_of(strategies, candles, timeframes=timeframes)
+    broken: dict[str, Quarantine] = {}
+
+    def broke(one: Quarantine) -> None:
+        broken.setdefault(one.strategy.instance, one)
+
+    whole = signals_of(strategies, candles, timeframes=timeframes, broke=broke)
     past = Past(candles, Evaluation(strategies).warm_up_candles + 2 * BLOCK_CANDLES)
     confirmed_ms = [signal.confirmed_ms for signal in whole]
     plan = [*_after(whole).items(), *_drawn(past, cuts, seed)]
@@ -95,14 +103,14 @@ def check_lookahead(
     for done, (cut_ms, instruments) in enumerate(plan, 1):
         since = bisect_right(confirmed_ms, cut_ms - LONGEST_MS * BLOCK_CANDLES)
         known = whole[since : bisect_right(confirmed_ms, cut_ms)]
-        seen = signals_of(strategies, past.until(cut_ms, instruments), timeframes=timeframes)
+        seen = signals_of(strategies, past.until(cut_ms, instruments), timeframes=timeframes, broke=broke)
         near = (_near(signals, cut_ms, instruments) for signals in (known, seen))
         for mismatch in mismatches(*near):
             differing[mismatch.signal.strategy].setdefault(mismatch.signal.signal_id, mismatch)
         progress(done, len(plan))
     counts = Counter(signal.strategy for signal in whole)
     return {
-        name: Verdict(counts[name], sorted(some.values(), key=lambda one: order(one.signal)))
+        name: Verdict(counts[name], sorted(some.values(), key=lambda one: order(one.signal)), broken.get(name))
         for name, some in differing.items()
     }
 
