@@ -14,6 +14,7 @@ from signal_engine.history import signals_of
 from signal_engine.rehearsal import rehearse
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
 from tocsin_common.events import CandlesClosed, SignalRaised, encode
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Chunk = Callable[..., CandlesClosed]
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
@@ -62,6 +63,33 @@ def test_a_restart_anywhere_changes_nothing(minutes: pl.DataFrame, chop: Chop) -
         after.add(messages[:cut], warm_up=True)
         after.add(messages[cut:])
         assert as_bytes(before.evaluate() + after.evaluate()) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_evaluating_some_before_a_mark_changes_nothing_late_candles_and_higher_timeframes_included(
+    month: pl.DataFrame, chop: Chop, seed: int
+) -> None:
+    rng = random.Random(seed)
+    candles = month.filter(pl.col("timeframe").is_in(["15m", "1h", "4h"]))
+    messages = list(chop(candles, rng))
+    for _ in range(len(messages) // 10):
+        at = rng.randrange(len(messages) - 9)
+        messages.insert(at + rng.randrange(1, 9), messages.pop(at))
+    whole, sliced = (Engine(all_strategies(), ["15m", "1h", "4h"]) for _ in range(2))
+    found: list[SignalRaised] = []
+    time_ms = 0
+    while messages:
+        part, messages = messages[:12], messages[12:]
+        for message in part:
+            sliced.add([message])
+            if rng.random() < 0.5:
+                sliced.evaluate_some()
+        whole.add(part)
+        time_ms = max(time_ms, *(TIMEFRAME_MS[one.timeframe] + one.open_ms[-1] for one in part))
+        signals = whole.evaluate(time_ms)
+        assert [encode(signal) for signal in sliced.evaluate(time_ms)] == [encode(signal) for signal in signals]
+        found += signals
+    assert len(found) > 100
 
 
 def test_no_strategy_looks_ahead(minutes: pl.DataFrame) -> None:

@@ -67,9 +67,13 @@ class Engine:
         higher one it looks at. Without it nothing waits.
         """
         self._time_ms = END_OF_TIME_MS if time_ms is None else time_ms
-        signals = sorted((*self._early, *self._evaluate()), key=order)
+        signals = sorted((*self._early, *self._evaluate(self._time_ms)), key=order)
         self._early = []
         return signals
+
+    def evaluate_some(self) -> None:
+        """Evaluate what waits for nothing, so that less is left for `evaluate`, which gives these signals, too."""
+        self._early += self._evaluate(0)
 
     def clear(self) -> None:
         """Forget every candle, as if nothing had been added. Strategies that are off stay so."""
@@ -95,7 +99,7 @@ class Engine:
         series = Series(event.exchange, event.symbol, event.timeframe)
         if self.windows.pending and event.open_ms[0] <= self.windows.newest_ms(series):
             # What is pending came before these late candles on the stream, so it is evaluated without them.
-            self._early += self._evaluate()
+            self._early += self._evaluate(self._time_ms)
         added = self.windows.add(event, pending=not warm_up)
         self.tally["warmed" if warm_up else "evaluated"] += added.fresh
         self.tally["duplicate"] += added.duplicate
@@ -104,9 +108,9 @@ class Engine:
             self._higher.forget(event.timeframe)
         self.tally["dropped"] += added.dropped
 
-    def _evaluate(self) -> list[SignalRaised]:
+    def _evaluate(self, time_ms: int) -> list[SignalRaised]:
         if self._above:
-            self.windows.hold(self._time_ms, self._above)
+            self.windows.hold(time_ms, self._above)
         frame = self.windows.frame()
         signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
         if self._readings:

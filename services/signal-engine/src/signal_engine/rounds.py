@@ -8,8 +8,9 @@ its own partitions (`partitions/`).
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -42,6 +43,13 @@ SNAPSHOT_MESSAGES = 20_000
 
 WARM_UP_STEP = 5_000
 """Messages read at a time while warming up."""
+
+SLICE_CANDLES = 5_000
+"""Candles evaluated at a time. A mark of a replay stands for more, and what else is due (leases, above all) must not
+wait for all of them."""
+
+BREATH_EVERY_S, BREATH_S = 0.2, 0.002
+"""How often, and for how long, taking in many candles lets others go on."""
 
 LIVE_WITHIN_MS = 60_000
 """A mark this close to a clock is live: to ours now, for latencies; to the server's when it was stored, for waits."""
@@ -132,7 +140,7 @@ class Rounds:
         self._reader = self._bus.reader(CANDLES, after=position)
         while position < through:
             position = min(position + WARM_UP_STEP, through)
-            self._engine.add(self._intake.candles(await self._read(position)), warm_up=True)
+            await self._take_in(await self._read(position), warm_up=True)
         self._intake.clear()  # dead letters of that stretch were written when it was read first
         return through
 
@@ -174,14 +182,28 @@ class Rounds:
 
     async def _evaluate(self, mark: ClockAdvanced) -> None:
         """Read up to a mark and evaluate; all that came of it is in the outbox then."""
-        started = time.perf_counter()
-        self._engine.add(self._intake.candles(await self._read(mark.candles_seq)))
-        self._engine.evaluation.spent["read"] += time.perf_counter() - started
+        spent, started = self._engine.evaluation.spent, time.perf_counter()
+        before_s = sum(spent.values())
+        await self._take_in(await self._read(mark.candles_seq))
+        spent["read"] += time.perf_counter() - started - (sum(spent.values()) - before_s)
         signals = self._engine.evaluate(mark.time_ms)
         self._outbox.add((*self._intake.letters, *signals, *self._engine.computed))
         self._intake.letters.clear()
         self._engine.computed.clear()
         self._tell_quarantined(mark.time_ms)
+
+    async def _take_in(self, messages: Iterable[Received], *, warm_up: bool = False) -> None:
+        """Give the engine the candles of messages, and evaluate on the way when there are many."""
+        candles, breath_s = 0, time.monotonic()
+        for event in self._intake.candles(messages):
+            self._engine.add([event], warm_up=warm_up)
+            candles += len(event.open_ms)
+            if candles >= SLICE_CANDLES and not warm_up:
+                self._engine.evaluate_some()
+                candles = 0
+            if time.monotonic() - breath_s > BREATH_EVERY_S:
+                await asyncio.sleep(BREATH_S)
+                breath_s = time.monotonic()
 
     def _tell_quarantined(self, at_ms: int) -> None:
         for one in self._engine.evaluation.quarantined:
