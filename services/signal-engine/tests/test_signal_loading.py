@@ -94,11 +94,18 @@ def problems(folder: Path, strategies: str) -> list[str]:
 
 def test_a_file_in_the_folder_is_a_strategy_like_any_other(folder: Path, minutes: pl.DataFrame) -> None:
     (folder / "momentum.py").write_text(MOMENTUM)
-    (folder / "_shared.py").write_text("raise RuntimeError('not for the engine')")
     section = settings(folder, "[{name: momentum, as: quick, params: {period: 5}}, {name: momentum}]").signal_engine
     signals = signals_of(section.build(), minutes.head(1_000))
     assert {signal.strategy for signal in signals} == {"quick", "momentum"}
     assert {signal.definition for signal in signals} == {"momentum", ""}
+
+
+def test_files_share_what_is_in_one_that_is_not_for_the_engine(folder: Path) -> None:
+    (folder / "_levels_of_mine.py").write_text("UPPER = 60\n\n\nclass NoStrategy: ...\n")
+    shared = MOMENTUM.replace("import polars as pl\n", "import polars as pl\nfrom _levels_of_mine import UPPER\n")
+    (folder / "momentum.py").write_text(shared.replace("55)", "UPPER)"))
+    (strategy,) = settings(folder, "[{name: momentum}]").signal_engine.build()
+    assert "60" in str(strategy.long())
 
 
 def test_an_installed_distribution_brings_its_strategy(site: Path, minutes: pl.DataFrame) -> None:

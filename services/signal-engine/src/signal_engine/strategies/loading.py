@@ -1,7 +1,8 @@
 """Strategies of third parties: installed packages name theirs by entry points, and a folder holds files of them.
 
 An entry point of the group `tocsin.strategies` names a class. Of a folder every `*.py` that does not begin with `_` is
-run, and every class in it that is a strategy counts, unless its name begins with `_`.
+run, and every class in it that is a strategy counts, unless its name begins with `_`. What several files need goes
+into one that does: the folder is a place to import from.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ def _in_file(path: Path, _changed_ns: int) -> list[Kind]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     sys.modules[name] = module  # where annotations are looked up
     spec.loader.exec_module(module)
     own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
