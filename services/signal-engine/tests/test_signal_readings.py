@@ -40,8 +40,7 @@ def computed(candles: pl.DataFrame, chop: Chop) -> list[IndicatorsComputed]:
     for message in chop(candles, random.Random(5)):
         engine.add([message])
         engine.evaluate()
-        found += engine.computed
-        engine.computed.clear()
+        found += engine.compute()
     return found
 
 

@@ -14,7 +14,7 @@ from signal_engine.higher import Higher
 from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import Series, Windows
+from signal_engine.windows import Series, Window, Windows, framed
 from tocsin_common.events import CandlesClosed, IndicatorsComputed, SignalRaised
 
 log = structlog.get_logger()
@@ -26,11 +26,10 @@ class Engine:
     """Windows of every series of the given timeframes, and the strategies evaluated on them.
 
     `timeframes` are those judged and the higher ones that strategies look at from there. `budget_s` is what each
-    strategy may take (see `Evaluation`), and `indicators` are columns of every candle judged: `computed` has those
-    since somebody cleared it. `tally` counts candles by what became of them: `evaluated`, `warmed` (warm-up only),
-    `duplicate`, `late` (joined the window, no signal), `dropped` (older than the window), `correction` (a later
-    revision: not looked at, the windows hold candles as first received) and `disordered` (a message that breaks the
-    contract on order).
+    strategy may take (see `Evaluation`), and `indicators` are columns that `compute` gives of every candle judged.
+    `tally` counts candles by what became of them: `evaluated`, `warmed` (warm-up only), `duplicate`, `late` (joined the
+    window, no signal), `dropped` (older than the window), `correction` (a later revision: not looked at, the windows
+    hold candles as first received) and `disordered` (a message that breaks the contract on order).
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Engine:
         self.timeframes = frozenset(timeframes).union(*self._above.values())
         self.tally: Counter[str] = Counter()
         self._readings = Readings(indicators) if indicators else None
-        self.computed: list[IndicatorsComputed] = []
+        self._uncomputed: list[list[tuple[int, Window]]] = []
         longest = self._readings.warm_up_candles if self._readings else 0
         self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes), kept_candles=longest)
         self._higher = Higher(self.windows.candles_of)
@@ -75,11 +74,23 @@ class Engine:
         """Evaluate what waits for nothing, so that less is left for `evaluate`, which gives these signals, too."""
         self._early += self._evaluate(0)
 
+    def compute(self) -> list[IndicatorsComputed]:
+        """The indicators of all candles evaluated since the last call: afterwards, because nobody trades on them."""
+        found: list[IndicatorsComputed] = []
+        if self._readings and self._uncomputed:
+            started = perf_counter()
+            for windows in self._uncomputed:
+                frame = framed(windows, self._readings.warm_up_candles)
+                found += [] if frame is None else self._readings.of(frame, self.windows.series)
+            self._uncomputed.clear()
+            self.evaluation.spent["readings"] += perf_counter() - started
+        return found
+
     def clear(self) -> None:
         """Forget every candle, as if nothing had been added. Strategies that are off stay so."""
         self.windows.clear()
         self._higher = Higher(self.windows.candles_of)
-        self._early, self.computed = [], []
+        self._early, self._uncomputed = [], []
 
     def resume(self, time_ms: int) -> None:
         """After a restart: candles that waited at the last mark, of `time_ms`, wait again."""
@@ -114,13 +125,6 @@ class Engine:
         frame = self.windows.frame()
         signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
         if self._readings:
-            self._compute(self._readings)
+            self._uncomputed.append(self.windows.copies())
         self.windows.settle()
         return signals
-
-    def _compute(self, readings: Readings) -> None:
-        started = perf_counter()
-        frame = self.windows.frame(readings.warm_up_candles)
-        if frame is not None:
-            self.computed += readings.of(frame, self.windows.series)
-        self.evaluation.spent["readings"] += perf_counter() - started

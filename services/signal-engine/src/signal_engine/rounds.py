@@ -176,6 +176,9 @@ class Rounds:
         self._metrics.collect(self._engine)
         if self._outbox:
             await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)
+        self._outbox.add(self._engine.compute())
+        if self._outbox:
+            await self._publish(live=False)
         self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
@@ -187,9 +190,8 @@ class Rounds:
         await self._take_in(await self._read(mark.candles_seq))
         spent["read"] += time.perf_counter() - started - (sum(spent.values()) - before_s)
         signals = self._engine.evaluate(mark.time_ms)
-        self._outbox.add((*self._intake.letters, *signals, *self._engine.computed))
+        self._outbox.add((*self._intake.letters, *signals))
         self._intake.letters.clear()
-        self._engine.computed.clear()
         self._tell_quarantined(mark.time_ms)
 
     async def _take_in(self, messages: Iterable[Received], *, warm_up: bool = False) -> None:

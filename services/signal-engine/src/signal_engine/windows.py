@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -227,20 +228,21 @@ class Windows:
                     self._dirty[number] = window
                     self.pending += waiting
 
-    def frame(self, warm_up_candles: int | None = None) -> pl.DataFrame | None:
-        """The rows needed to evaluate what is pending and does not wait; None when nothing is. `warm_up_candles`: how
-        far back they reach (default: as far as strategies need).
+    def frame(self) -> pl.DataFrame | None:
+        """The rows needed to evaluate what is pending and does not wait; None when nothing is.
 
         Columns: series (index into `self.series`, u32), window (one per series and block, u32), open_ms (i64),
         PRICES (f64), before (close of the row before in the window; its own open for the first; f64), new (evaluate
         this row, bool), preceding (rows before it in its window, u32). Rows of a window are contiguous, oldest first.
         """
-        reach = self._warm_up_candles if warm_up_candles is None else warm_up_candles
-        dirty = [(number, window) for number, window in sorted(self._dirty.items())]
-        judged = ((number, window) for number, window in dirty if window.series.timeframe in self._judged)
-        return _frame(
-            [(number, window, part) for number, window in judged for part in window.anchored(window.ready, reach)]
-        )
+        return framed(self._evaluated(), self._warm_up_candles)
+
+    def copies(self) -> list[tuple[int, Window]]:
+        """The windows of that frame as they are now, for another one that is made later (`framed`)."""
+        return [(number, copy(window)) for number, window in self._evaluated()]
+
+    def _evaluated(self) -> list[tuple[int, Window]]:
+        return [one for one in sorted(self._dirty.items()) if one[1].series.timeframe in self._judged]
 
     def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[Series]] | None:
         """See `higher.CandlesOf`."""
@@ -288,6 +290,17 @@ class Windows:
             _, window = self._windows.get(series._replace(timeframe=timeframe)) or (0, None)
             found.append((TIMEFRAME_MS[timeframe], window.opens if window else np.empty(0, np.int64)))
         return found
+
+
+def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> pl.DataFrame | None:
+    """The frame `Windows.frame` describes, of some windows by their numbers, reaching so many candles back."""
+    return _frame(
+        [
+            (number, window, part)
+            for number, window in windows
+            for part in window.anchored(window.ready, warm_up_candles)
+        ]
+    )
 
 
 def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None:
