@@ -10,6 +10,7 @@ Handing over is the same as dying politely: what was not stored yet the next one
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import socket
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 LOOK_S = 1.0
 """How often everybody looks who is there."""
+
+RENEWAL_PARTS = 8
+"""Leases are renewed an eighth at a time: all at once would hold up what else the event loop has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class Ownership:
     @property
     def tokens(self) -> dict[int, int]:
         """The partitions that are ours at this moment, with the tokens of their leases."""
-        return {number: self._leases[number].token for number in sorted(self._fences) if self.owns(number)}
+        leases = self._leases
+        return {number: leases[number].token for number in self._fences if leases[number].held}
 
     def owns(self, partition: int) -> bool:
         """Whether we are surely the only one who writes it."""
@@ -146,10 +151,11 @@ class Ownership:
 
     async def _keep(self) -> None:
         """Renew what we hold, well before it ends."""
-        while True:
-            held = [lease for lease in (self._member, *self._leases.values()) if lease.held]
+        leases = [self._member, *self._leases.values()]
+        for part in itertools.cycle(range(RENEWAL_PARTS)):
+            held = [lease for lease in leases[part::RENEWAL_PARTS] if lease.held]
             await asyncio.gather(*(lease.renew() for lease in held))
-            await asyncio.sleep(self._member.renew_every_s)
+            await asyncio.sleep(self._member.renew_every_s / RENEWAL_PARTS)
 
     async def _look(self) -> None:
         lost = [number for number in self._fences if not self._leases[number].held]

@@ -44,9 +44,12 @@ class SignalsClock:
         self._nobodys: frozenset[int] = frozenset()
 
     def take(self, report: Report, now_s: float) -> None:
+        newer: dict[int, bool] = {}
         for partition, token in report.tokens.items():
             known, covered = self._partitions.get(partition, (0, report.covered))
-            if token > known or (token == known and report.covered.covers(covered)):
+            if token == known and id(covered) not in newer:  # mostly the same for all of them
+                newer[id(covered)] = report.covered.covers(covered)
+            if token > known or (token == known and newer[id(covered)]):
                 self._partitions[partition] = (token, report.covered)
         self._signals_seq = max(self._signals_seq, report.covered.signals_seq)
 
