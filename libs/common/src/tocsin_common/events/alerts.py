@@ -6,6 +6,7 @@ from typing import Literal
 
 from tocsin_common import subjects
 from tocsin_common.events.event import Event
+from tocsin_common.events.signals import SignalRaised
 from tocsin_common.ids import derive
 
 DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
@@ -84,7 +85,10 @@ class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
 
 
 class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
-    """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock)."""
+    """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock).
+
+    `signal` is what the alert is about, for a channel that shows a picture of it.
+    """
 
     delivery_id: str
     alert_id: str
@@ -96,6 +100,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     ts_ms: int
     queued_ms: int
     deadline_ms: int
+    signal: SignalRaised | None = None
 
     @property
     def subject(self) -> str:
