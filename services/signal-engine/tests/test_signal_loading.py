@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from signal_engine import config
+from signal_engine import choices
 from signal_engine.config import Settings
 from signal_engine.history import signals_of
 from signal_engine.strategies import STRATEGIES, loading
@@ -168,7 +168,7 @@ def test_a_strategy_that_cannot_be_built_is_told_with_its_line(folder: Path) -> 
 
 
 def test_a_strategy_that_is_never_done_being_built_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "LOAD_S", 0.05)
+    monkeypatch.setattr(choices, "LOAD_S", 0.05)
     endless = MOMENTUM.replace(
         "        return [ind.rsi", "        while True:\n            pass\n        return [ind.rsi"
     )

@@ -4,53 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from signal_engine.limited import TooSlow, limited
+from signal_engine.choices import Problem, StrategyChoice, Timeframe, problems_of
 from signal_engine.pace import SLOW_ROUND_S
-from signal_engine.prepared import prepare
 from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
-from signal_engine.strategies import STRATEGIES, AnyStrategy, build
-from signal_engine.strategies.loading import LOAD_S, Kind, catalogue
+from signal_engine.strategies import STRATEGIES, AnyStrategy
+from signal_engine.strategies.loading import Kind, catalogue
 from tocsin_common.config import CommonSettings, Section
 from tocsin_common.partitions.sharing import parse_ranges
 
 DEFAULT = Sizing()
-
-Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
-
-Problem = tuple[int | None, str]
-"""Which entry of a list is wrong (None: the list), and a sentence that says why."""
-
-
-class StrategyChoice(Section):
-    """One strategy to run; `params` not given have the strategy's defaults."""
-
-    name: str = Field(
-        description=f"One of {', '.join(sorted(STRATEGIES))}, or one that was installed or is in the folder."
-    )
-    instance: str | None = Field(
-        default=None,
-        alias="as",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-        description="The name it runs under, where variants run side by side. Default: its own.",
-    )
-    params: dict[str, Any] = Field(default={}, description="The strategy's parameters; its file documents them.")
-    timeframes: list[Timeframe] = Field(
-        default=[], description="Which of the section's timeframes it looks at. Default: all it is made for."
-    )
-
-    def build(self, kinds: Mapping[str, Kind]) -> AnyStrategy:
-        """The strategy itself. Raises ValueError naming everything that is wrong with the parameters."""
-        strategy = build(self.name, self.params, instance=self.instance, timeframes=self.timeframes, kinds=kinds)
-        made_for = type(strategy).timeframes
-        if made_for and (foreign := [one for one in self.timeframes if one not in made_for]):
-            raise ValueError(f"{self.name} is made for {', '.join(made_for)}, not for {', '.join(foreign)}")
-        return strategy
 
 
 class RiskSection(Section):
@@ -69,7 +36,7 @@ class RiskSection(Section):
 
 class SignalEngineSection(Section):
     strategies_folder: Path | None = Field(
-        default=None, description="Folder of Python files with strategies of your own, all of which are run."
+        default=None, description="Folder of Python files with strategies of your own, to be named in `strategies`."
     )
     timeframes: list[Timeframe] = Field(
         default=["5m", "15m", "1h", "4h"], min_length=1, description="The timeframes every strategy looks at."
@@ -116,7 +83,7 @@ class SignalEngineSection(Section):
     @field_validator("strategies")
     @classmethod
     def _usable(cls, choices: list[StrategyChoice], info: ValidationInfo) -> list[StrategyChoice]:
-        _raise(_problems_of(choices, info.data))
+        _raise(problems_of(choices, info.data))
         return choices
 
     @field_validator("indicators")
@@ -137,47 +104,6 @@ class SignalEngineSection(Section):
 
 class Settings(CommonSettings):
     signal_engine: SignalEngineSection = Field(default={}, validate_default=True)
-
-
-def _problems_of(choices: Sequence[StrategyChoice], others: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the strategies, beside fields (folder, timeframes) that may themselves be wrong: absent."""
-    found = catalogue(others.get("strategies_folder"))
-    yield from ((None, problem) for problem in found.problems)
-    complete = "strategies_folder" in others and not found.problems
-    built: list[AnyStrategy] = []
-    taken: set[str] = set()
-    for place, choice in enumerate(choices):
-        if choice.name not in found.kinds and not complete:
-            continue  # it may be in what could not be read
-        unseen = sorted(set(choice.timeframes) - set(others.get("timeframes", choice.timeframes)))
-        if unseen:
-            yield place, f"{', '.join(unseen)}: not among the timeframes of the section"
-        name = choice.instance or choice.name
-        if name in taken:
-            yield place, f"another strategy runs under the name {name!r}; give each its own with `as`"
-        taken.add(name)
-        try:
-            with limited(LOAD_S):
-                built.append(choice.build(found.kinds))
-        except (Exception, TooSlow) as error:  # other people's code
-            yield place, str(error)
-    yield from _together(built)
-
-
-def _together(built: Sequence[AnyStrategy]) -> Iterator[Problem]:
-    """What only shows when expressions are made: of each strategy, and of all beside each other."""
-    alone = []
-    for strategy in built:
-        try:
-            with limited(LOAD_S):
-                prepare([strategy])
-            alone.append(strategy)
-        except (Exception, TooSlow) as error:
-            yield None, str(error)
-    try:
-        prepare(alone)
-    except ValueError as error:
-        yield None, str(error)
 
 
 def _unknown(names: Sequence[str]) -> Iterator[Problem]:
