@@ -1,4 +1,4 @@
-"""Telegram's Bot API as far as messages go: sendMessage and getMe, with its limits and the wording of its errors."""
+"""Telegram's Bot API as far as messages go: sendMessage, sendPhoto and getMe, with their limits and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 from aiohttp import web
 from tests.channels.http_server import HttpServer
 
-TEXT_MAX = 4096
+TEXT_MAX, CAPTION_MAX = 4096, 1024
+SAYS = {"sendmessage": "text", "sendphoto": "caption"}
+PNG = b"\x89PNG\r\n\x1a\n"
 TAGS = frozenset({"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "a", "code", "pre", "tg-spoiler"})
 WORDING = {
     400: "Bad Request: chat not found",
@@ -74,10 +76,14 @@ def parse(text: str, parse_mode: str) -> _Entities:
 
 @dataclass
 class TelegramServer(HttpServer):
-    """`origin` is the base URL; a `migrated` chat answers with the chat it became."""
+    """`origin` is the base URL; a `migrated` chat answers with the chat it became, chats `without_photos` forbid them.
+
+    `raw` of what is accepted is the form; a photo is in it as bytes.
+    """
 
     token: str = "123456:LOCAL-test-token"
     migrated: dict[str, int] = field(default_factory=dict)
+    without_photos: set[str] = field(default_factory=set)
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_route("*", "/bot{token}/{method}", self._call)
@@ -94,34 +100,49 @@ class TelegramServer(HttpServer):
         if method == "getme":
             bot = {"id": 123456, "is_bot": True, "first_name": "Tocsin", "username": "tocsin_local_bot"}
             return web.json_response({"ok": True, "result": bot})
-        return await self._send_message(request) if method == "sendmessage" else self._refuse(404, "Not Found")
-
-    async def _send_message(self, request: web.Request) -> web.Response:
+        if method not in ("sendmessage", "sendphoto"):
+            return self._refuse(404, "Not Found")
         form = await request.json() if request.content_type == "application/json" else dict(await request.post())
         fault = self.next_fault()
         if (response := await self.commit(fault, request)) is not None:
             return response
-        chat = str(form.get("chat_id", ""))
+        photo = form.get("photo")
+        form |= {"photo": photo.file.read()} if isinstance(photo, web.FileField) else {}
+        return self._refusal(method, form) or self.answer(fault, request, await self._accepted(method, form))
+
+    def _refusal(self, method: str, form: dict[str, object]) -> web.Response | None:
+        """What is wrong with a message, in Telegram's words."""
+        chat, photo = str(form.get("chat_id", "")), form.get("photo")
         if chat in self.migrated:
             parameters = {"migrate_to_chat_id": self.migrated[chat]}
             return self._refuse(400, "Bad Request: group chat was upgraded to a supergroup chat", parameters)
         try:
-            entities = parse(str(form.get("text", "")), str(form.get("parse_mode", "")))
+            entities = parse(str(form.get(SAYS[method], "")), str(form.get("parse_mode", "")))
         except Unparsable as error:
             return self._refuse(400, f"Bad Request: can't parse entities: {error}")
+        length = len(entities.text.encode("utf-16-le")) // 2
+        if method == "sendphoto":
+            if chat in self.without_photos:
+                return self._refuse(400, "Bad Request: not enough rights to send photos to the chat")
+            if not isinstance(photo, bytes) or not photo.startswith(PNG):
+                return self._refuse(400, "Bad Request: IMAGE_PROCESS_FAILED")
+            return self._refuse(400, "Bad Request: message caption is too long") if length > CAPTION_MAX else None
         if not entities.text.strip():
             return self._refuse(400, "Bad Request: message text is empty")
-        if len(entities.text.encode("utf-16-le")) // 2 > TEXT_MAX:
-            return self._refuse(400, "Bad Request: message is too long")
+        return self._refuse(400, "Bad Request: message is too long") if length > TEXT_MAX else None
+
+    async def _accepted(self, method: str, form: dict[str, object]) -> web.Response:
+        chat, said = str(form["chat_id"]), str(form.get(SAYS[method], ""))
+        text = parse(said, str(form.get("parse_mode", ""))).text
         ref = len(self.accepted) + 1
-        accepted = await self.accept(text=entities.text, address=chat, key="", ref=str(ref), raw=form)
+        accepted = await self.accept(text=text, address=chat, key="", ref=str(ref), raw=form)
         message = {
             "message_id": ref,
             "date": accepted.at_ms // 1000,
             "chat": {"id": int(chat) if chat.lstrip("-").isdigit() else -1, "type": "private"},
-            "text": entities.text,
+            SAYS[method]: text,
         }
-        return self.answer(fault, request, web.json_response({"ok": True, "result": message}))
+        return web.json_response({"ok": True, "result": message})
 
     def _refuse(self, status: int, description: str, parameters: dict[str, int] | None = None) -> web.Response:
         body: dict[str, object] = {"ok": False, "error_code": status, "description": description}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,9 @@ DISCORD_TOKEN = "SECRET-discord-token"
 SMTP_PASSWORD = "SECRET-smtp-password"
 WEBHOOK_SECRET = "whsec_U0VDUkVULXdlYmhvb2sta2V5LWJ5dGVz"
 SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET)
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
 PATIENT_S, IMPATIENT_S = 10.0, 0.2
 
 
@@ -113,8 +117,8 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
             await channel.close()
 
 
-@pytest.fixture
-def message() -> Message:
+@pytest.fixture(params=[None, PICTURE], ids=["text", "picture"])
+def message(request: pytest.FixtureRequest) -> Message:
     return Message(
         delivery_id="d" * 26,
         alert_id="a" * 26,
@@ -122,6 +126,7 @@ def message() -> Message:
         text="EMA 12 crossed above EMA 26. Price is above the 200 trend.",
         fields={"Entry": "64,123.5", "Stop": "63,000 (-1.75 %)", "Rule": "my rule"},
         ts_ms=1_723_161_300_000,
+        picture=request.param,
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.channels import DiscordServer, SmtpServer, TelegramServer, WebhookSer
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
 from tocsin_common.events import CandlesClosed, DeliveryChanged, SignalRaised
+from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
 from tocsin_common.streams import ALERT_RULES, DELIVERIES, SEND, SUBSCRIBERS
 
 CONFIG = """
@@ -145,3 +147,41 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
     assert len(world.webhook.ids) == expected
     for secret in (world.telegram.token, world.discord.token, "whsec_", "ada@example.org"):
         assert secret.encode() not in log
+
+
+async def history(question: HistoryRequest) -> HistoryReply:
+    open_ms = list(range(question.from_ms, question.to_ms, 60_000))
+    closes = [100.0 + minute % 7 for minute in range(len(open_ms))]
+    return HistoryReply(
+        exchange=question.exchange,
+        symbol=question.symbol,
+        timeframe=question.timeframe,
+        open_ms=open_ms,
+        open=closes,
+        high=closes,
+        low=closes,
+        close=closes,
+        volume=closes,
+        origin=["trades"] * len(open_ms),
+        revision=[0] * len(open_ms),
+    )
+
+
+def pictures(mail: EmailMessage) -> list[object]:
+    return [part.get_content() for part in mail.walk() if part.get_content_type() == "image/png"]
+
+
+async def test_signals_are_seen_on_telegram_and_in_the_mail(world: World) -> None:
+    """The first ones may go without a picture, while the painter is starting."""
+    async with world.bus.serve(HISTORY, history), world.service() as process:
+        for number in range(1, SIGNALS):
+            await world.bus.publish([raised(200 + number)])
+            for server in (world.telegram, world.smtp, world.webhook):
+                await server.wait_for(number, timeout_s=30)
+            if "photo" in world.telegram.accepted[-1].raw and pictures(world.smtp.accepted[-1].raw):
+                break
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0, log.decode()
+    assert pictures(world.smtp.accepted[-1].raw) == [world.telegram.accepted[-1].raw["photo"]]
+    assert "picture" not in world.webhook.accepted[-1].raw["data"]

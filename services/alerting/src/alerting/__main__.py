@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from random import Random
 
+from alerting.channels import SHOW_PICTURES
 from alerting.channels.open import open_channels
 from alerting.config import Settings
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
+from alerting.picture.desk import Pictures
+from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sender import Sender
+from tocsin_common.events import ChannelName
 from tocsin_common.runtime import Service, main
 from tocsin_common.streams import ALERTING_CANDLES, ALERTING_SEND, ALERTING_SIGNALS, ALERTING_TRADES
 
@@ -31,6 +36,7 @@ async def serve(service: Service[Settings]) -> None:
     channels = open_channels(settings)
     for channel in channels.values():
         service.stack.push_async_callback(channel.close)
+    pictures = await open_pictures(service, channels.keys(), metrics)
     for name, durable in ALERTING_SEND.items():
         sender = Sender(
             bus,
@@ -41,9 +47,19 @@ async def serve(service: Service[Settings]) -> None:
             ttl_s=settings.delivery.ttl_s,
             max_attempts=settings.delivery.max_attempts,
             random=Random(),
+            pictures=pictures,
         )
         service.spawn(sender.hurry_after(service.stop))
         service.spawn(service.consume_queue(durable, sender.handle, workers=settings.workers(name)))
+
+
+async def open_pictures(service: Service[Settings], channels: Set[ChannelName], metrics: Metrics) -> Pictures | None:
+    """A painter of its own, where a channel shows pictures and they are wanted."""
+    section = service.settings.alerting.picture
+    if not section.enabled or not SHOW_PICTURES & channels:
+        return None
+    painter = await service.stack.enter_async_context(Painter(section.theme))
+    return await service.stack.enter_async_context(Pictures(service.bus, painter, metrics))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,11 @@ class DeliverySection(Section):
     )
 
 
+class PictureSection(Section):
+    enabled: bool = Field(default=True, description="Telegram and e-mail show a signal with its candles and levels.")
+    theme: Literal["dark", "light"] = Field(default="dark", description="The colours of the pictures.")
+
+
 class AlertingSection(Section):
     console: ConsoleSection = ConsoleSection()
     telegram: TelegramSection = TelegramSection()
@@ -78,6 +83,7 @@ class AlertingSection(Section):
     discord: DiscordSection = DiscordSection()
     webhook: WebhookSection = WebhookSection()
     delivery: DeliverySection = DeliverySection()
+    picture: PictureSection = PictureSection()
 
     def workers(self, channel: ChannelName) -> int:
         """Deliveries that a channel may have in hand at a time."""

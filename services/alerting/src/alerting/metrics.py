@@ -41,6 +41,16 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.pictures_drawn = Counter("alerting_pictures_drawn", "Pictures of signals.", registry=registry)
+        self.pictures_missing = Counter(
+            "alerting_pictures_missing", "Deliveries that went without a picture.", ["reason"], registry=registry
+        )
+        self.picture_seconds = Histogram(
+            "alerting_picture_seconds",
+            "From asking for the candles to the picture.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
         self.documents_ignored = Counter(
             "alerting_documents_ignored", "Malformed rules and subscribers.", ["bucket"], registry=registry
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from alerting import render
+from alerting.channels import SHOW_PICTURES
 from alerting.prices import Crossing
 from alerting.reasons import Suppressed
 from tocsin_common.documents import AlertRule, Destination, Subscriber
@@ -150,7 +151,8 @@ def announce(outbox: Outbox, match: Match, audience: Audience, content: render.C
 def enqueue(
     outbox: Outbox, match: Match, audience: Audience, content: render.Content, *, deadline_ms: int, now_ms: int
 ) -> None:
-    """Open the ledger for every delivery and make it due."""
+    """Open the ledger for every delivery and make it due, with the signal where a picture of it is shown."""
+    signal = match.cause if isinstance(match.cause, SignalRaised) else None
     for subscriber in audience.told:
         for delivery_id, destination in deliveries(match.alert_id, subscriber):
             outbox.queued.append(
@@ -176,6 +178,7 @@ def enqueue(
                     ts_ms=match.ts_ms,
                     queued_ms=now_ms,
                     deadline_ms=deadline_ms,
+                    signal=signal if destination.channel in SHOW_PICTURES else None,
                 )
             )
 

@@ -14,6 +14,15 @@ class Suppressed(StrEnum):
     NO_DESTINATION = "no_destination"
 
 
+class NoPicture(StrEnum):
+    """Why an alert of a signal went without its picture."""
+
+    NO_CANDLES = "no_candles"
+    LATE = "late"
+    BUSY = "busy"
+    NOT_DRAWN = "not_drawn"
+
+
 class Undelivered(StrEnum):
     """Why a delivery was retried, or ended otherwise than sent."""
 

@@ -21,6 +21,7 @@ from alerting.channels import Ambiguous, Channel, Message
 from alerting.delivery import ATTEMPT_LIMIT_S, Attempt, Close, Done, Wait, after_failure, next_step
 from alerting.directory import Directory
 from alerting.metrics import Metrics
+from alerting.picture.desk import Pictures
 from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
 from alerting.render import duration
@@ -54,7 +55,10 @@ class Work:
 
 
 class Sender:
-    """Sends on one channel; `channel` None: it is not configured. Give `handle` to the loop of the channel's queue."""
+    """Sends on one channel; `channel` None: it is not configured. Give `handle` to the loop of the channel's queue.
+
+    `pictures` None: nothing is illustrated.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Sender:
         ttl_s: float,
         max_attempts: int,
         random: Random,
+        pictures: Pictures | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._bus = bus
@@ -79,6 +84,7 @@ class Sender:
         self._ttl_ms = int(ttl_s * 1000)
         self._max_attempts = max_attempts
         self._random = random
+        self._pictures = pictures
         self._now_ms = clock_ms
         self._paused_until_ms: dict[str, int] = {}
         self._limits: set[asyncio.Timeout] = set()
@@ -129,9 +135,10 @@ class Sender:
 
     async def _attempt(self, work: Work, number: int, channel: Channel, destination: Destination) -> None:
         self._respect_pause(destination)
+        picture = await self._picture(work.due)
         work = await self._record(work, "attempting", number)
         try:
-            reference = await self._send(work, channel, destination)
+            reference = await self._send(work, channel, destination, picture)
         except Rejected as error:
             await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
         except Retryable as error:
@@ -141,12 +148,16 @@ class Sender:
             self._metrics.sent.labels(self._name).inc()
             log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
 
-    async def _send(self, work: Work, channel: Channel, destination: Destination) -> str:
+    async def _picture(self, due: SendDue) -> bytes | None:
+        """Soon there or not at all, and before the attempt is recorded: a crash meanwhile leaves no doubt."""
+        return await self._pictures.of(due.signal) if self._pictures and due.signal else None
+
+    async def _send(self, work: Work, channel: Channel, destination: Destination, picture: bytes | None) -> str:
         """One request within the time limit. Raises Rejected, Retryable or Ambiguous and nothing else."""
         age_s = (self._now_ms() - self._stored_ms(work.due)) / 1000
         if work.attempt == 1:
             self._metrics.alert_seconds.labels(self._name).observe(age_s)
-        message = as_message(work.due, age_s)
+        message = as_message(work.due, age_s, picture)
         try:
             with self._in_flight.track_inprogress(), self._send_seconds.time():
                 async with self._time_limit():
@@ -276,7 +287,7 @@ class Sender:
         return due.deadline_ms - self._ttl_ms
 
 
-def as_message(due: SendDue, age_s: float) -> Message:
+def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
     """What the channel gets; an alert that is late says so."""
     fields = {**due.fields, "Late by": duration(age_s)} if age_s >= LATE_S else due.fields
-    return Message(due.delivery_id, due.alert_id, due.title, due.text, fields, due.ts_ms)
+    return Message(due.delivery_id, due.alert_id, due.title, due.text, fields, due.ts_ms, picture)

@@ -15,6 +15,10 @@ from typing import Protocol
 
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
+from tocsin_common.events import ChannelName
+
+SHOW_PICTURES: frozenset[ChannelName] = frozenset({"telegram", "email"})
+"""The channels that show the picture of a signal; the others never wait for one."""
 
 
 class Ambiguous(Retryable):
@@ -23,7 +27,10 @@ class Ambiguous(Retryable):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time."""
+    """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
+
+    `picture` is a PNG; it says nothing that the text does not say.
+    """
 
     delivery_id: str
     alert_id: str
@@ -31,6 +38,7 @@ class Message:
     text: str
     fields: Mapping[str, str]
     ts_ms: int
+    picture: bytes | None = None
 
 
 class Channel(Protocol):

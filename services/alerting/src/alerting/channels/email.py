@@ -28,6 +28,8 @@ SUBJECT_MAX, TEXT_MAX, REPLY_MAX = 200, 100_000, 200
 IDLE_S = 10.0
 """Connections idle for longer are not used again: the server may just be closing them."""
 
+PICTURE_ID = "signal.png@tocsin"
+
 LOGIN_FAILED = frozenset({530, 534, 535, 538})
 """RFC 4954: authentication required, too weak, invalid, or needs encryption."""
 
@@ -111,7 +113,16 @@ def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(plain(message))
     mail.add_alternative(markup(message), subtype="html")
+    if message.picture is not None:
+        illustrate(mail, message.picture)
     return mail
+
+
+def illustrate(mail: EmailMessage, picture: bytes) -> None:
+    """Put a PNG beside the HTML part, which shows it by its Content-ID (RFC 2392)."""
+    page = mail.get_body(("html",))
+    assert page is not None
+    page.add_related(picture, "image", "png", cid=f"<{PICTURE_ID}>", disposition="inline", filename="signal.png")
 
 
 def plain(message: Message) -> str:
@@ -128,9 +139,15 @@ def markup(message: Message) -> str:
         for name, value in message.fields.items()
     )
     text = html.escape(cut(message.text, TEXT_MAX)).replace("\n", "<br>\n")
+    picture = (
+        f'<p><img src="cid:{PICTURE_ID}" width="640" style="max-width:100%;height:auto;border-radius:8px" '
+        f'alt="{html.escape(one_line(message.title))}"></p>\n'
+        if message.picture is not None
+        else ""
+    )
     return (
         '<!doctype html>\n<html><body style="font-family:sans-serif">\n'
-        f"<h2>{html.escape(one_line(message.title))}</h2>\n<p>{text}</p>\n<table>\n{rows}</table>\n</body></html>\n"
+        f"<h2>{html.escape(one_line(message.title))}</h2>\n<p>{text}</p>\n{picture}<table>\n{rows}</table>\n</body></html>\n"
     )
 
 

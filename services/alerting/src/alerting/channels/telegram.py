@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,9 @@ from tocsin_common.errors import Rejected, Retryable, TocsinError
 TEXT_MAX = 4096
 """UTF-16 code units after the entities are parsed: https://core.telegram.org/bots/api#sendmessage"""
 
+CAPTION_MAX = 1024
+"""The same, of the text below a photo: https://core.telegram.org/bots/api#sendphoto"""
+
 TITLE_MAX, FIELDS_MAX = 256, 2048
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -47,6 +51,7 @@ class Telegram:
             connect_timeout=timeout_s / 2,
             read_timeout=timeout_s,
             write_timeout=timeout_s,
+            media_write_timeout=timeout_s,
             pool_timeout=timeout_s,
         )
         base = f"{base_url.rstrip('/')}/bot"
@@ -54,15 +59,23 @@ class Telegram:
 
     async def send(self, message: Message, destination: Destination) -> str:
         text = markup(message)
+        picture = message.picture if shown_length(text) <= CAPTION_MAX else None
         try:
             try:
-                return await self._post(destination.address, text)
+                return await self._post(destination.address, text, picture)
             except ChatMigrated as moved:
-                return await self._post(moved.new_chat_id, text)
+                return await self._post(moved.new_chat_id, text, picture)
         except TelegramError as error:
             raise meaning(error) from None
 
-    async def _post(self, chat_id: int | str, text: str) -> str:
+    async def _post(self, chat_id: int | str, text: str, picture: bytes | None) -> str:
+        """A photo with the text below it. Where Telegram refuses that (a chat may forbid photos), the text alone."""
+        if picture is not None:
+            with suppress(BadRequest):
+                photo = await self._bot.send_photo(
+                    chat_id, picture, text, parse_mode=ParseMode.HTML, filename="signal.png"
+                )
+                return str(photo.message_id)
         sent = await self._bot.send_message(
             chat_id, text, parse_mode=ParseMode.HTML, link_preview_options=LinkPreviewOptions(is_disabled=True)
         )
@@ -123,6 +136,11 @@ def markup(message: Message) -> str:
     text = cut(message.text, TEXT_MAX - FIELDS_MAX - utf16_length(title) - len("\n\n\n"))
     parts = [f"<b>{html.escape(title)}</b>\n{html.escape(text)}".rstrip(), "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def shown_length(text: str) -> int:
+    """UTF-16 code units of what `markup` made, after its entities are parsed."""
+    return utf16_length(html.unescape(text.replace("<b>", "").replace("</b>", "")))
 
 
 def _silence_urls() -> None:
