@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from signal_engine import indicators as ind
 from signal_engine.indicators.bars import looks_back
-from signal_engine.tails import Tails
+from signal_engine.tails import Tails, parts_of
 from signal_engine.windows import PRICES
 
 
@@ -37,6 +37,15 @@ def test_a_row_is_kept_when_a_new_one_of_its_window_is_so_near(windows: list[lis
     frame, kept = tails.of(candles)
     assert kept.tolist() == expected
     assert frame["close"].to_list() == [at for at, here in enumerate(expected) if here]
+
+
+@given(windows=news, rows=st.integers(1, 20))
+def test_parts_are_whole_windows_and_together_the_frame(windows: list[list[bool]], rows: int) -> None:
+    frame = frame_of(windows)
+    parts = list(parts_of(frame, rows))
+    assert pl.concat(parts).equals(frame)
+    assert all(part["preceding"][0] == 0 for part in parts)
+    assert all(len(part) < rows + max(map(len, windows)) for part in parts)
 
 
 def test_stretches_are_windows_of_their_own() -> None:

@@ -23,7 +23,7 @@ from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_o
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
-from signal_engine.tails import Tails
+from signal_engine.tails import Tails, parts_of
 from signal_engine.windows import Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -64,7 +64,7 @@ class Evaluation:
     def signals(self, frame: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
         with self._timed("indicators"):
-            rows = self._near(frame)
+            rows = pl.concat(map(self._near, parts_of(frame)), how="diagonal")
         with self._timed("higher"):
             rows = self._with_higher(rows, series, higher)
         found: list[SignalRaised] = []

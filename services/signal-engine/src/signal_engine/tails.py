@@ -6,6 +6,8 @@ same value on any rows that reach back as far as it remembers (`bars.looks_back`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,18 @@ Bools = npt.NDArray[np.bool_]
 
 NEVER = 2**62
 """How far ahead a new row lies where there is none."""
+
+PART_ROWS = 262_144
+"""A column of so many rows takes 2 MB: all that is computed of them stays near the processor, and is soon forgotten."""
+
+
+def parts_of(frame: pl.DataFrame, rows: int = PART_ROWS) -> Iterator[pl.DataFrame]:
+    """A frame of windows in parts of whole ones, each of `rows` rows or one window more."""
+    starts = np.flatnonzero(frame["preceding"].to_numpy() == 0)
+    cuts = np.unique(np.searchsorted(starts, np.arange(0, len(frame), rows)))
+    bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(frame)]
+    for first, last in pairwise(bounds):
+        yield frame[first:last]
 
 
 class Tails:
