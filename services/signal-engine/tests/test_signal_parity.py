@@ -13,6 +13,7 @@ from signal_engine.excuses import Judges, Live
 from signal_engine.parity import Parity, parity_of
 from signal_engine.recording import Recording
 from signal_engine.strategies import STRATEGIES, build
+from signal_engine.strategies.ema_cross import EmaCross, EmaCrossParams
 from tocsin_common.events import CandlesClosed, SignalRaised, StrategyQuarantined
 
 Chunk = Callable[..., CandlesClosed]
@@ -88,9 +89,9 @@ def test_a_missing_and_an_invented_signal_are_found(market: list[CandlesClosed],
 
 
 def test_the_percentage_is_never_rounded_up() -> None:
-    assert Parity(199_999, [None] * 1, {}, {}).percent == "99.99"  # type: ignore[list-item]
-    assert Parity(2, [None] * 1, {}, {}).percent == "66.66"  # type: ignore[list-item]
-    assert Parity(0, [None] * 1, {}, {}).percent == "0.00"  # type: ignore[list-item]
+    assert Parity(199_999, [None] * 1, {}, {}, {}).percent == "99.99"  # type: ignore[list-item]
+    assert Parity(2, [None] * 1, {}, {}, {}).percent == "66.66"  # type: ignore[list-item]
+    assert Parity(0, [None] * 1, {}, {}, {}).percent == "0.00"  # type: ignore[list-item]
 
 
 def test_candles_that_only_warm_up_are_counted(market: list[CandlesClosed]) -> None:
@@ -176,3 +177,22 @@ def test_what_a_strategy_in_quarantine_did_not_say_is_counted(
     found = compared(market, off, quarantines=[quarantine])
     assert (found.differing, found.excused) == ([], {"quarantined": 3})
     assert len(compared(market, [one for one in off if one is not ema[2]], quarantines=[quarantine]).differing) == 1
+
+
+class Breaks(EmaCross):
+    """Asks for a column that is not there."""
+
+    name = "breaks"
+
+    def long(self) -> pl.Expr:
+        return super().long() & (pl.col("no_such_column") > 0)
+
+
+def test_a_strategy_that_breaks_when_judged_again_proves_nothing(
+    market: list[CandlesClosed], signals: list[SignalRaised]
+) -> None:
+    judges = Judges([*JUDGES.strategies, Breaks(EmaCrossParams())], ["1m"])
+    live = Live(recorded(market), signals, [], END_MS, trimmed=False)
+    found = parity_of(judges, live, since_ms=0, until_ms=END_MS)
+    assert (found.differing, found.ok) == ([], False)
+    assert "no_such_column" in found.broke["breaks"]

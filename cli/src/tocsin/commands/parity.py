@@ -52,14 +52,15 @@ def parity(
     Example: `tocsin parity --since 2024-01-01`
 
     What happens next: nothing is changed. What honestly cannot be equal is counted by reason and not compared
-    (docs/honesty.md). Exit code 0 at 100 %, 1 below, with the first signal that differs and both its values.
+    (docs/honesty.md). Exit code 0 at 100 %, 1 below, with the first signal that differs and both its values, and when
+    a strategy broke.
     """
     found = run(_parity(since, until, config, data_dir, nats))
     if json:
         print(msgspec.json.encode(_document(found)).decode())
     else:
         _print(found)
-    if found.differing:
+    if not found.ok:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -82,13 +83,14 @@ async def _parity(
 
 def _document(found: Parity) -> dict[str, object]:
     return {
-        "ok": not found.differing,
+        "ok": found.ok,
         "match_percent": found.percent,
         "compared": found.compared,
         "same": found.same,
         **_counts(found),
         "excused": {reason: found.excused.get(reason, 0) for reason in REASONS},
         "begun_later": found.begun_later,
+        "broke": found.broke,
         "first": _described(found.differing[0]) if found.differing else None,
     }
 
@@ -110,7 +112,7 @@ def _described(mismatch: Mismatch) -> dict[str, object]:
 
 
 def _print(found: Parity) -> None:
-    colour = "bold red" if found.differing else "green"
+    colour = "green" if found.ok else "bold red"
     counts = ", ".join(f"{count:,} {name.replace('_', ' in ')}" for name, count in _counts(found).items())
     if found.compared:
         out.print(f"[{colour}]{found.percent} %[/] of {found.compared:,} signals are the same: {counts}")
@@ -120,6 +122,8 @@ def _print(found: Parity) -> None:
         out.print(f"not compared: {count:,} {REASONS[reason]}")
     if found.differing:
         err.print(escape(_sentence(found.differing[0])))
+    for strategy, error in found.broke.items():
+        err.print(escape(f"{strategy} broke while it was judged again: {error}"))
     for strategy, began_ms in found.begun_later.items():
         err.print(
             f"Every missing signal of {escape(strategy)} is older than its first live one ({moment(began_ms)}): if it "

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from signal_engine.comparison import Mismatch, mismatches
 from signal_engine.excuses import Excuses, Judges, Live, Reason
 from signal_engine.history import signals_of
+from signal_engine.quarantine import Quarantine
 from tocsin_common.events import SignalRaised
 
 
@@ -25,12 +26,17 @@ from tocsin_common.events import SignalRaised
 class Parity:
     """`same` signals, and those that are not (live on the left, history on the right, oldest first); `excused` ones by
     reason count as neither. `begun_later`: strategies all of whose mismatches are older than their first live signal,
-    with the moment of that, ms."""
+    with the moment of that, ms. `broke`: strategies whose query over all of history raised, with what came of it."""
 
     same: int
     differing: Sequence[Mismatch]
     excused: Mapping[Reason, int]
     begun_later: Mapping[str, int]
+    broke: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.differing and not self.broke
 
     @property
     def compared(self) -> int:
@@ -46,7 +52,10 @@ class Parity:
 def parity_of(judges: Judges, live: Live, *, since_ms: int, until_ms: int) -> Parity:
     """Compare the signals confirmed from `since_ms` on and before `until_ms`."""
     candles = live.recording.frame()
-    whole = signals_of(judges.strategies, candles, timeframes=judges.timeframes, sizing=judges.sizing)
+    broke: list[Quarantine] = []
+    whole = signals_of(
+        judges.strategies, candles, timeframes=judges.timeframes, sizing=judges.sizing, broke=broke.append
+    )
     ours, history = (
         [signal for signal in signals if since_ms <= signal.confirmed_ms < until_ms]
         for signals in (live.signals, whole)
@@ -58,7 +67,8 @@ def parity_of(judges: Judges, live: Live, *, since_ms: int, until_ms: int) -> Pa
     excused = Counter(reason for reason in reasons if reason is not None)
     excused["unknown"] += len(ours) - len(known)
     ids = {signal.signal_id for signals in (known, history) for signal in signals}
-    return Parity(len(ids) - len(found), differing, +excused, dict(_begun_later(known, differing)))
+    errors = {one.strategy.instance: one.error for one in broke}
+    return Parity(len(ids) - len(found), differing, +excused, dict(_begun_later(known, differing)), errors)
 
 
 def _begun_later(live: Iterable[SignalRaised], differing: Iterable[Mismatch]) -> Iterator[tuple[str, int]]:
