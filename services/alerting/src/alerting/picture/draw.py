@@ -16,7 +16,7 @@ from alerting.picture.themes import THEMES, Colour, Theme, ThemeName
 WIDTH, HEIGHT = 2000, 1200
 """1000 x 600 at twice the density: sharp on a phone, and within what Telegram shows without making it smaller."""
 
-HEAD, FOOT, LEFT, AXIS = 168, 68, 40, 330
+HEAD, FOOT, LEFT, AXIS = 190, 68, 40, 330
 """Pixels around the plot: above, below, at its left, and for the labels at its right."""
 
 VOLUME_SHARE = 0.17

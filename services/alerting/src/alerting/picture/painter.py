@@ -1,8 +1,8 @@
 """A process that draws: `Painter` starts it, gives it a chart at a time, and starts another when it dies or hangs.
 
-Drawing takes some 100 ms of a core, most of it with Python's lock held: in a thread it would hold up the event loop,
-and with it every other channel. The process is nice to the rest and ends when its input does, so also when the
-service was killed. Messages both ways are four bytes of length and as many of content; an empty answer: not drawn.
+Drawing takes some 100 ms of a core, much of it with Python's lock held: in a thread it was seen to hold up the event
+loop for 60 ms, and with it every webhook. The process is nice to the rest and ends when its input does, so also when
+the service was killed. Messages both ways are four bytes of length and as many of content; an empty answer: not drawn.
 """
 
 from __future__ import annotations

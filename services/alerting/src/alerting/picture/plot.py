@@ -100,7 +100,7 @@ def body_half(area: Area) -> int:
 
 
 def draw_lines(canvas: Canvas, area: Area, scale: PriceScale, chart: Chart, theme: Theme) -> None:
-    """Indicator lines, smooth, with their names at the top left of the plot."""
+    """Indicator lines, smooth, with their names above the plot."""
     columns, x = area.columns(chart), area.left + 4
     for number, (name, values) in enumerate(chart.lines.items()):
         colour = theme.lines[number % len(theme.lines)]
@@ -108,8 +108,8 @@ def draw_lines(canvas: Canvas, area: Area, scale: PriceScale, chart: Chart, them
             share = np.clip(scale.share(values), 0.0, 1.0)
             canvas.curve(columns, area.floor - share * (area.floor - area.top), colour, 3.6)
         if x < area.right - 200:
-            canvas.rectangle(x, area.top + 3, x + 26, area.top + 7, colour)
-            x = canvas.text(x + 36, area.top + 5, name, 23, theme.pale, anchor="lm", room=300) + 30
+            canvas.rectangle(x, area.top - 22, x + 26, area.top - 18, colour)
+            x = canvas.text(x + 36, area.top - 20, name, 23, theme.pale, anchor="lm", room=300) + 30
 
 
 def draw_times(canvas: Canvas, area: Area, chart: Chart, theme: Theme) -> None:
