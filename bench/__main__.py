@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bench import ingest, latency, pipeline, projector, rounds, soak
+from bench import ingest, latency, picture, pipeline, projector, rounds, soak
 from bench.report import Figure, console, print_table
 from tocsin_common import logs
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "ingest": ingest.measure,
     "projector": projector.measure,
     "rounds": rounds.measure,
+    "picture": picture.measure,
     "latency": latency.measure,
     "soak": soak.measure,
 }
