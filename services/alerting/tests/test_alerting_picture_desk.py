@@ -20,7 +20,7 @@ from alerting.picture.desk import KEPT, WAITING_MAX, Draws, Pictures
 from alerting.picture.painter import Order, Painter, exchange, start
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.errors import Rejected
-from tocsin_common.events import SignalRaised
+from tocsin_common.events import IndicatorsComputed, SignalRaised
 from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
 
 HOUR_MS = 3_600_000
@@ -135,6 +135,41 @@ async def test_the_candles_asked_for_end_with_the_signals_own(desk: Desk) -> Non
     [chart] = desk.sketcher.drawn
     assert chart.candles.open_ms[-1] == LONG.candle_open_ms
     assert np.array_equal(chart.candles.close, candles(80).close)
+
+
+async def test_published_indicators_that_are_prices_are_drawn_as_lines(desk: Desk) -> None:
+    closes = candles(80)
+    await desk.bus.publish(
+        [
+            IndicatorsComputed(
+                exchange="binance",
+                symbol="BTC/USDT",
+                timeframe="1h",
+                open_ms=opened_ms,
+                values={
+                    "ema_20": close,
+                    "bollinger_upper_20_2": close + 1,
+                    "rsi_14": 50.0,
+                    "supertrend_side_10_3": 1.0,
+                },
+            )
+            for opened_ms, close in list(zip(closes.open_ms.tolist(), closes.close.tolist(), strict=True))[:-1]
+        ]
+    )
+    async with desk.pictures() as pictures:
+        await pictures.of(LONG)
+    [chart] = desk.sketcher.drawn
+    assert list(chart.lines) == ["Bollinger upper 20 2", "EMA 20"]
+    assert np.array_equal(chart.lines["EMA 20"][:-1], closes.close[:-1])
+    assert np.isnan(chart.lines["EMA 20"][-1])
+
+
+async def test_indicators_of_other_candles_give_no_lines(desk: Desk) -> None:
+    about = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1h"}
+    await desk.bus.publish([IndicatorsComputed(**about, open_ms=0, values={"ema_20": 1.0})])
+    async with desk.pictures() as pictures:
+        assert await pictures.of(LONG)
+    assert not desk.sketcher.drawn[0].lines
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ def test_the_alert_stands_before_the_ledger_opens_and_the_ledger_before_the_work
     assert [event.subject.split(".")[0] for event in events] == ["alerts", "deliveries", "send"]
 
 
+def test_the_signal_goes_along_where_a_picture_of_it_is_shown() -> None:
+    mail = Destination(channel="email", address="ada@example.org")
+    due = run(subscriber("ada", PHONE, HOOK, mail)).due
+    assert {event.channel: event.signal for event in due} == {"telegram": SIGNAL, "webhook": None, "email": SIGNAL}
+    ringing = Match.of(
+        PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000.0),
+        CROSSING,
+        stored_ms=1_000,
+    )
+    [price_due] = Pipeline({"ada": subscriber("ada", PHONE)}, ttl_ms=60_000).run([ringing], now_ms=1_005).due
+    assert price_due.signal is None
+
+
 def test_the_time_to_deliver_counts_from_when_the_cause_was_stored() -> None:
     assert run(subscriber("ada", PHONE)).due[0].deadline_ms == 61_000
 

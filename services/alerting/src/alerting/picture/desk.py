@@ -15,6 +15,7 @@ import structlog
 
 from alerting.metrics import Metrics
 from alerting.picture.chart import SLOTS_MAX, Candles, Chart
+from alerting.picture.readings import lines, readings
 from alerting.reasons import NoPicture
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import TocsinError
@@ -91,23 +92,28 @@ class Pictures:
 
     async def _draw(self, signal: SignalRaised) -> bytes | NoPicture:
         with self._metrics.picture_seconds.time():
-            candles = await self._candles(signal)
-            if candles is None:
+            chart = await self._chart(signal)
+            if chart is None:
                 return NoPicture.NO_CANDLES
-            picture = await self._painter.draw(Chart(signal, candles))
+            picture = await self._painter.draw(chart)
         if picture is None:
             return NoPicture.NOT_DRAWN
         self._metrics.pictures_drawn.inc()
         return picture
 
-    async def _candles(self, signal: SignalRaised) -> Candles | None:
-        """The candles up to the signal's own; None when nobody has them in time."""
+    async def _chart(self, signal: SignalRaised) -> Chart | None:
+        """The candles up to the signal's own, with lines; None when nobody has the candles in time."""
         try:
-            reply = await self._bus.request(HISTORY, question(signal), timeout_s=CANDLES_S)
+            asked = question(signal)
+            reply, found = await asyncio.gather(
+                self._bus.request(HISTORY, asked, timeout_s=CANDLES_S),
+                readings(self._bus, signal, since_ms=asked.from_ms, wait_s=CANDLES_S),
+            )
         except (TocsinError, ValueError) as error:
             log.info("no candles for a picture", signal_id=signal.signal_id, error=str(error))
             return None
-        return candles_of(reply) if reply.open_ms else None
+        candles = candles_of(reply)
+        return Chart(signal, candles, lines(found, candles.open_ms)) if reply.open_ms else None
 
 
 def question(signal: SignalRaised) -> HistoryRequest:
