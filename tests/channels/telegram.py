@@ -10,6 +10,7 @@ from aiohttp import web
 from tests.channels.http_server import HttpServer
 
 TEXT_MAX, CAPTION_MAX = 4096, 1024
+FILE_ID = "photo-"
 SAYS = {"sendmessage": "text", "sendphoto": "caption"}
 PNG = b"\x89PNG\r\n\x1a\n"
 TAGS = frozenset({"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "a", "code", "pre", "tg-spoiler"})
@@ -78,12 +79,13 @@ def parse(text: str, parse_mode: str) -> _Entities:
 class TelegramServer(HttpServer):
     """`origin` is the base URL; a `migrated` chat answers with the chat it became, chats `without_photos` forbid them.
 
-    `raw` of what is accepted is the form; a photo is in it as bytes.
+    `raw` of what is accepted is the form; a photo is in it as bytes, also where it came by the id of an upload.
     """
 
     token: str = "123456:LOCAL-test-token"
     migrated: dict[str, int] = field(default_factory=dict)
     without_photos: set[str] = field(default_factory=set)
+    uploads: list[bytes] = field(default_factory=list)
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_route("*", "/bot{token}/{method}", self._call)
@@ -107,7 +109,11 @@ class TelegramServer(HttpServer):
         if (response := await self.commit(fault, request)) is not None:
             return response
         photo = form.get("photo")
-        form |= {"photo": photo.file.read()} if isinstance(photo, web.FileField) else {}
+        if isinstance(photo, web.FileField):
+            form["photo"] = photo.file.read()
+            self.uploads.append(form["photo"])
+        elif str(photo).startswith(FILE_ID):
+            form["photo"] = self.uploads[int(str(photo).removeprefix(FILE_ID))]
         return self._refusal(method, form) or self.answer(fault, request, await self._accepted(method, form))
 
     def _refusal(self, method: str, form: dict[str, object]) -> web.Response | None:
@@ -142,6 +148,9 @@ class TelegramServer(HttpServer):
             "chat": {"id": int(chat) if chat.lstrip("-").isdigit() else -1, "type": "private"},
             SAYS[method]: text,
         }
+        if method == "sendphoto":
+            file_id = f"{FILE_ID}{self.uploads.index(form['photo'])}"
+            message["photo"] = [{"file_id": file_id, "file_unique_id": file_id, "width": 1280, "height": 768}]
         return web.json_response({"ok": True, "result": message})
 
     def _refuse(self, status: int, description: str, parameters: dict[str, int] | None = None) -> web.Response:

@@ -9,7 +9,7 @@ from tests.channels import Fault, SmtpServer, TelegramServer
 
 from alerting.channels import Message
 from alerting.channels.email import Email, Server
-from alerting.channels.telegram import CAPTION_MAX, Telegram
+from alerting.channels.telegram import CAPTION_MAX, UPLOADED_MAX, Telegram
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
 
@@ -33,6 +33,25 @@ async def test_telegram_shows_the_picture_with_the_text_as_its_caption() -> None
         assert photo.raw["photo"] == PICTURE
         assert photo.text == "Long <BTC/USDT>\nIt rose & fell.\n\nEntry: 1,000"
         assert (photo.ref, photo.address) == (reference, "-4242")
+
+
+async def test_a_picture_is_uploaded_once_however_many_chats_get_it() -> None:
+    async with TelegramServer() as server:
+        bot = telegram(server)
+        for number in range(3):
+            await bot.send(message(), Destination(channel="telegram", address=str(number)))
+        await bot.send(message(picture=PICTURE + b"!"), CHAT)
+        assert server.uploads == [PICTURE, PICTURE + b"!"]
+        assert [accepted.raw["photo"] for accepted in server.accepted] == [PICTURE] * 3 + [PICTURE + b"!"]
+
+
+async def test_the_ids_of_the_newest_pictures_are_kept() -> None:
+    pictures = [PICTURE + bytes([number]) for number in range(UPLOADED_MAX + 1)]
+    async with TelegramServer() as server:
+        bot = telegram(server)
+        for picture in (*pictures, pictures[-1], pictures[0]):
+            await bot.send(message(picture=picture), CHAT)
+        assert server.uploads == [*pictures, pictures[0]]
 
 
 async def test_a_text_as_long_as_a_caption_may_be_is_one_and_a_longer_one_goes_without_the_picture() -> None:

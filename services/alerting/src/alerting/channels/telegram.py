@@ -34,6 +34,9 @@ TEXT_MAX = 4096
 CAPTION_MAX = 1024
 """The same, of the text below a photo: https://core.telegram.org/bots/api#sendphoto"""
 
+UPLOADED_MAX = 64
+"""Pictures whose ids are remembered, the newest."""
+
 TITLE_MAX, FIELDS_MAX = 256, 2048
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -55,6 +58,7 @@ class Telegram:
             pool_timeout=timeout_s,
         )
         base = f"{base_url.rstrip('/')}/bot"
+        self._uploaded: dict[bytes, str] = {}
         self._bot = Bot(token, base_url=base, request=request, get_updates_request=request)
 
     async def send(self, message: Message, destination: Destination) -> str:
@@ -72,13 +76,22 @@ class Telegram:
         """A photo with the text below it. Where Telegram refuses that (a chat may forbid photos), the text alone."""
         if picture is not None:
             with suppress(BadRequest):
-                photo = await self._bot.send_photo(
-                    chat_id, picture, text, parse_mode=ParseMode.HTML, filename="signal.png"
-                )
-                return str(photo.message_id)
+                return await self._post_photo(chat_id, text, picture)
         sent = await self._bot.send_message(
             chat_id, text, parse_mode=ParseMode.HTML, link_preview_options=LinkPreviewOptions(is_disabled=True)
         )
+        return str(sent.message_id)
+
+    async def _post_photo(self, chat_id: int | str, text: str, picture: bytes) -> str:
+        """A picture is uploaded once; then it goes by the id that Telegram gave it."""
+        known = self._uploaded.get(picture)
+        sent = await self._bot.send_photo(
+            chat_id, known or picture, text, parse_mode=ParseMode.HTML, filename="signal.png"
+        )
+        if sent.photo and known is None:
+            if len(self._uploaded) >= UPLOADED_MAX:
+                del self._uploaded[next(iter(self._uploaded))]
+            self._uploaded[picture] = sent.photo[-1].file_id
         return str(sent.message_id)
 
     async def close(self) -> None:
