@@ -34,6 +34,7 @@ async def serve(service: Service[Settings]) -> None:
             partitions=life.partitions,
             store=life.store,
             writer=life.writer,
+            breathe=life.breathe,
         )
 
     loop_metrics = service.bus_metrics.loop(SERVICE)

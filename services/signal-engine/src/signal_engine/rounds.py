@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -49,7 +49,7 @@ SLICE_CANDLES = 5_000
 wait for all of them."""
 
 BREATH_EVERY_S, BREATH_S = 0.2, 0.002
-"""How often, and for how long, taking in many candles lets others go on."""
+"""How often, and at least for how long, many candles let others go on."""
 
 LIVE_WITHIN_MS = 60_000
 """A mark this close to a clock is live: to ours now, for latencies; to the server's when it was stored, for waits."""
@@ -59,11 +59,16 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+async def a_breath() -> None:
+    """Let others go on."""
+    await asyncio.sleep(BREATH_S)
+
+
 class Rounds:
     """Handles marks of market time for one engine. Call `resume` before the first `handle`, and again when it failed.
 
     `partitions` are those to evaluate, and `store` stores what comes of them; by default everything is ours. `writer`
-    is a name that no other replica has.
+    is a name that no other replica has. Whatever takes long waits for `breathe` now and then.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Rounds:
         partitions: frozenset[int] = ALL,
         store: Store | None = None,
         writer: str = "",
+        breathe: Callable[[], Awaitable[None]] = a_breath,
     ) -> None:
         self.last: ClockAdvanced | None = None
         """The last mark, of stage `signals`: what it covers is done."""
@@ -89,6 +95,7 @@ class Rounds:
         self._now_ms = now_ms
         self._snapshot_messages = snapshot_messages
         self._partitions, self._writer = partitions, writer
+        self._breathe, self._breath_s = breathe, 0.0
         self._intake = Intake(engine.timeframes)
         self._outbox = Outbox(bus, store or self._store)
         self._pace = Pace(slow_round_s)
@@ -169,8 +176,9 @@ class Rounds:
         Signals are stored mark by mark: so their order on the stream does not depend on batches either, and those
         of the marks handled so far always are the first ones, which is what `Outbox.look` relies on.
         """
-        self._between_rounds = False
+        self._between_rounds, self._breath_s = False, time.monotonic()
         for mark in marks:
+            await self._let_others_go_on()
             await self._evaluate(mark)
         self._candles += self._engine.tally["evaluated"]
         self._metrics.collect(self._engine)
@@ -196,16 +204,19 @@ class Rounds:
 
     async def _take_in(self, messages: Iterable[Received], *, warm_up: bool = False) -> None:
         """Give the engine the candles of messages, and evaluate on the way when there are many."""
-        candles, breath_s = 0, time.monotonic()
+        candles = 0
         for event in self._intake.candles(messages):
             self._engine.add([event], warm_up=warm_up)
             candles += len(event.open_ms)
             if candles >= SLICE_CANDLES and not warm_up:
                 self._engine.evaluate_some()
                 candles = 0
-            if time.monotonic() - breath_s > BREATH_EVERY_S:
-                await asyncio.sleep(BREATH_S)
-                breath_s = time.monotonic()
+            await self._let_others_go_on()
+
+    async def _let_others_go_on(self) -> None:
+        if time.monotonic() - self._breath_s > BREATH_EVERY_S:
+            await self._breathe()
+            self._breath_s = time.monotonic()
 
     def _tell_quarantined(self, at_ms: int) -> None:
         for one in self._engine.evaluation.quarantined:

@@ -10,10 +10,10 @@ Handing over is the same as dying politely: what was not stored yet the next one
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,8 +34,8 @@ log = structlog.get_logger()
 LOOK_S = 1.0
 """How often everybody looks who is there."""
 
-RENEWAL_PARTS = 8
-"""Leases are renewed an eighth at a time: all at once would hold up what else the event loop has to do."""
+KEEPING_LOOKS = 4
+"""How often within its time between two renewals `run` looks whether one is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ class Ownership:
             if n in allowed
         }
         self._fences: dict[int, dict[str, Fence]] = {}
-        self._storing = asyncio.Lock()
+        self._storing, self._renewing = asyncio.Lock(), asyncio.Lock()
+        self._renewal_s = 0.0
 
     @property
     def service(self) -> str:
@@ -134,6 +135,17 @@ class Ownership:
                 else:
                     return list(zip(ours, receipts, strict=True))
 
+    async def keep_up(self) -> None:
+        """Renew what we hold if it is time. `run` does so, too, but not while somebody keeps the event loop busy: who
+        does calls this now and then."""
+        async with self._renewing:
+            now_s = time.monotonic()
+            if now_s < self._renewal_s:
+                return
+            held = [lease for lease in (self._member, *self._leases.values()) if lease.held]
+            await asyncio.gather(*(lease.renew() for lease in held))
+            self._renewal_s = now_s + self._member.renew_every_s
+
     async def run(self, stop: asyncio.Event) -> None:
         """Keep our share until `stop`, then leave in order."""
         keeping = asyncio.create_task(self._keep())
@@ -151,11 +163,9 @@ class Ownership:
 
     async def _keep(self) -> None:
         """Renew what we hold, well before it ends."""
-        leases = [self._member, *self._leases.values()]
-        for part in itertools.cycle(range(RENEWAL_PARTS)):
-            held = [lease for lease in leases[part::RENEWAL_PARTS] if lease.held]
-            await asyncio.gather(*(lease.renew() for lease in held))
-            await asyncio.sleep(self._member.renew_every_s / RENEWAL_PARTS)
+        while True:
+            await self.keep_up()
+            await asyncio.sleep(self._member.renew_every_s / KEEPING_LOOKS)
 
     async def _look(self) -> None:
         lost = [number for number in self._fences if not self._leases[number].held]

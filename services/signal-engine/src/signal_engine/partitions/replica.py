@@ -15,7 +15,7 @@ import structlog
 from signal_engine.metrics import Metrics
 from signal_engine.partitions.merging import Report, SignalsClock
 from signal_engine.partitions.shared import SIGNAL_ENGINE, partition_of_event
-from signal_engine.rounds import MARKS_PER_ROUND, Rounds
+from signal_engine.rounds import MARKS_PER_ROUND, Rounds, a_breath
 from tocsin_common.bus.consume import Incoming, Loop, consume_in_order, insist
 from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.errors import Unreachable
@@ -47,6 +47,11 @@ class Life:
         """What still is ours as it was at the beginning."""
         now = self._ownership.tokens
         return {partition: token for partition, token in self._tokens.items() if now.get(partition) == token}
+
+    async def breathe(self) -> None:
+        """Let others go on, and keep what is ours: a long round must not cost us the leases."""
+        await a_breath()
+        await self._ownership.keep_up()
 
     async def store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Store what is ours, in order; returns that with its receipts. Raises Unreachable."""
