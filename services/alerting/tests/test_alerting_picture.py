@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -183,6 +183,7 @@ def test_labels_never_overlap_keep_their_order_and_stay_inside(rows: list[int], 
         assert placed == rows
 
 
+@example(low=0.0, high=1.2e-38, prices=[0.0, 2.2e270])
 @given(
     low=st.floats(0, 1e308, allow_subnormal=True),
     high=st.floats(0, 1e308),

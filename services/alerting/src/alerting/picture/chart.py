@@ -85,10 +85,11 @@ class PriceScale:
     bottom: int
 
     def share(self, price: Floats | float) -> Floats:
-        """How far up from low to high, without leaving the range of floats."""
+        """How far up from low to high; within the scale without leaving the range of floats."""
         unit = max(abs(self.low), abs(self.high)) or 1.0
         span = self.high / unit - self.low / unit
-        return np.asarray((np.asarray(price) / unit - self.low / unit) / (span or 1.0))
+        with np.errstate(over="ignore"):  # far beyond the scale is infinitely far
+            return np.asarray((np.asarray(price) / unit - self.low / unit) / (span or 1.0))
 
     def rows(self, price: Floats) -> NDArray[np.int64]:
         """The rows of prices; those beyond the scale stand one row outside."""
