@@ -10,7 +10,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tests.exchange import BinanceExchange
 
@@ -25,10 +25,13 @@ PATIENCE_S = 90.0
 BTC = "BTC/USDT"
 
 
-@asynccontextmanager
-async def live(nats_url: str, exchange: BinanceExchange) -> AsyncIterator[None]:
+def live(nats_url: str, exchange: BinanceExchange) -> AbstractAsyncContextManager[None]:
     binance = {"symbols": [BTC], "also": ["quotes", "tickers"], "options": exchange.options()}
-    source = {"kind": "live", "exchanges": {"binance": binance}, "history_candles": 90}
+    return service(nats_url, {"kind": "live", "exchanges": {"binance": binance}, "history_candles": 90})
+
+
+@asynccontextmanager
+async def service(nats_url: str, source: dict[str, object]) -> AsyncIterator[None]:
     environ = {
         **os.environ,
         "TOCSIN__NATS__URL": nats_url,
@@ -93,3 +96,26 @@ async def test_a_live_exchange_brings_its_past_answers_for_it_and_tells_quotes(
     assert reply.open_ms == list(range(question.from_ms, to_ms, MINUTE_MS))
     assert reply.close == [float(ledger[open_ms].close) for open_ms in reply.open_ms]
     assert reply.volume == [float(ledger[open_ms].volume) for open_ms in reply.open_ms]
+
+
+async def test_a_simulated_market_answers_with_what_is_on_the_stream(
+    jetstream_bus: JetStreamBus, nats_url: str
+) -> None:
+    async with service(nats_url, {"kind": "simulator", "seed": 7, "speed": 60, "symbols": [BTC]}):
+
+        async def is_stored() -> bool:
+            return await jetstream_bus.last(CANDLES, "market.candles.*.*.BTC-USDT.1h") is not None
+
+        await until(is_stored)
+        message = await jetstream_bus.last(CANDLES, "market.candles.*.*.BTC-USDT.1h")
+        assert message is not None
+        event = message.event()
+        assert isinstance(event, CandlesClosed)
+        end_ms = event.open_ms[-1] + HOUR_MS
+        from_ms = event.open_ms[0] - 500 * HOUR_MS  # before there was anything
+        asked = HistoryRequest(
+            exchange=event.exchange, symbol=BTC, timeframe="1h", from_ms=from_ms, to_ms=end_ms, limit=10_000
+        )
+        reply = await jetstream_bus.request(HISTORY, asked, timeout_s=20)
+    assert reply.open_ms[-len(event.open_ms) :] == event.open_ms
+    assert reply.close[-len(event.open_ms) :] == event.close

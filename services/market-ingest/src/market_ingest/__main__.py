@@ -27,6 +27,7 @@ async def serve(service: Service[Settings]) -> None:
         await companions.start(service, source, metrics)
         await _share(service, source, metrics)
     else:
+        await companions.remember(service)
         await pipeline.run(source, service.bus, settings, service.stop, metrics)
 
 

@@ -1,12 +1,14 @@
-"""What runs beside a live source: the candles of the past, the exchanges' own candles, and what is no trade."""
+"""What runs beside a source: the candles of the past; beside a live one what exchanges have, and what is no trade."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from market_ingest.columns import NO_CANDLES, Candles
 from market_ingest.config import Settings
 from market_ingest.history.backfill import Backfill
 from market_ingest.history.metrics import HistoryMetrics
+from market_ingest.history.paging import FetchCandles
 from market_ingest.history.serving import History
 from market_ingest.metrics import IngestMetrics
 from market_ingest.quotes.feed import QuoteFeed
@@ -27,6 +29,20 @@ async def start(service: Service[Settings], source: LiveSource, metrics: IngestM
     await _collect_quotes(service, source, metrics)
 
 
+async def remember(service: Service[Settings]) -> None:
+    """Answer who asks for candles of the past with those of the stream, where no exchange stands behind the source."""
+
+    async def nothing(_exchange: str, _symbol: str, _timeframe: str, _since_ms: int, _limit: int) -> Candles:
+        return NO_CANDLES
+
+    await _answer(service, nothing, HistoryMetrics(service.registry))
+
+
+async def _answer(service: Service[Settings], fetch: FetchCandles, metrics: HistoryMetrics) -> None:
+    history = History(service.bus, fetch, metrics)
+    await service.stack.enter_async_context(service.bus.serve(HISTORY, history.answer, at_once=2))
+
+
 async def _give_history(service: Service[Settings], source: LiveSource, klines: Klines) -> None:
     """Fetch the candles before our own, and answer who asks for candles of the past."""
     metrics = HistoryMetrics(service.registry)
@@ -39,8 +55,7 @@ async def _give_history(service: Service[Settings], source: LiveSource, klines: 
         timeframes=service.settings.market_ingest.timeframes,
     )
     service.spawn(backfill.run(service.stop))
-    history = History(service.bus, klines.fetch, metrics)
-    await service.stack.enter_async_context(service.bus.serve(HISTORY, history.answer, at_once=2))
+    await _answer(service, klines.fetch, metrics)
 
 
 def _reconcile(service: Service[Settings], source: LiveSource, klines: Klines) -> None:
