@@ -62,9 +62,11 @@ class _Watch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="watch", daemon=True)
         self.ended: str | None = None
+        self._before: frozenset[int] = frozenset()
         self._over_s = math.inf
 
     def begin(self, seconds: float) -> None:
+        self._before = frozenset(sys._current_frames())
         self.ended, self._over_s = None, time.monotonic() + seconds
 
     def end(self) -> None:
@@ -77,10 +79,10 @@ class _Watch(threading.Thread):
                 self._raise()
 
     def _raise(self) -> None:
-        """Raise TooSlow in every thread that runs Python and is not one of Python's own."""
+        """Raise TooSlow in every thread that runs Python, did not when the time began, and is none of Python's own."""
         own = {thread.ident for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)}
         for ident, frame in sys._current_frames().items():
-            if ident not in own:
+            if ident not in own and ident not in self._before:
                 self.ended = _place(frame)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooSlow))
 
