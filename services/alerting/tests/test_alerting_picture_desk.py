@@ -208,6 +208,19 @@ async def test_what_could_not_be_drawn_is_counted(desk: Desk) -> None:
     assert desk.missing("not_drawn") == 1
 
 
+class Clumsy:
+    """Has a mistake."""
+
+    async def draw(self, chart: Chart) -> bytes | None:
+        raise ZeroDivisionError(chart.signal.symbol)
+
+
+async def test_a_mistake_in_drawing_costs_the_picture_and_nothing_else(desk: Desk) -> None:
+    async with desk.pictures(Clumsy()) as pictures:
+        assert await pictures.of(LONG) is None
+    assert desk.missing("not_drawn") == 1
+
+
 async def test_who_waited_long_enough_goes_without_and_who_comes_later_has_it(desk: Desk) -> None:
     desk.sketcher.open.clear()
     async with desk.pictures(wait_s=0.01) as pictures:

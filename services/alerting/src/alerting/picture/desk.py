@@ -87,8 +87,15 @@ class Pictures:
         if len(self._tasks) >= KEPT:
             oldest = next(signal_id for signal_id, task in self._tasks.items() if task.done())
             del self._tasks[oldest]
-        task = self._tasks[signal.signal_id] = asyncio.create_task(self._draw(signal))
+        task = self._tasks[signal.signal_id] = asyncio.create_task(self._outcome(signal))
         return task
+
+    async def _outcome(self, signal: SignalRaised) -> bytes | NoPicture:
+        try:
+            return await self._draw(signal)
+        except Exception as error:  # a mistake of ours must not cost the text
+            log.error("no picture", signal_id=signal.signal_id, exc_info=error)
+            return NoPicture.NOT_DRAWN
 
     async def _draw(self, signal: SignalRaised) -> bytes | NoPicture:
         with self._metrics.picture_seconds.time():
