@@ -188,6 +188,16 @@ async def test_the_next_process_on_a_machine_does_not_wait_for_the_leases_of_its
     await former.leave()
 
 
+async def test_who_keeps_the_event_loop_busy_keeps_its_partitions_by_asking_now_and_then(memory_bus: MemoryBus) -> None:
+    async with replicas(memory_bus, "one", ttl_s=3) as (one,):
+        await until(lambda: shared_by(one))
+        ends_s = time.monotonic() + 4
+        while time.monotonic() < ends_s:
+            time.sleep(0.1)  # noqa: ASYNC251
+            await one.ownership.keep_up()
+            assert shared_by(one)
+
+
 async def test_only_what_is_ours_is_stored_and_what_needs_no_owner_always_is(memory_bus: MemoryBus) -> None:
     async with replicas(memory_bus, "one", "two") as (one, two):
         await until(lambda: shared_by(one, two))
