@@ -171,6 +171,9 @@ async def test_after_a_crash_of_the_server_the_older_writer_is_still_shut_out(se
     await provision.apply(first.connection, provision.declared())
     old = await Writer.begin(first, 1, given)
     await old.write(*range(100))
+    await server.stop()  # in order: the older fence is on the disk, only the newer one may be lost
+    await server.start()
+    await second.connection.wait_connected(10)
     new = await Writer.begin(second, 2, given)
     await new.write(*range(100, 200))
     await server.kill()
