@@ -57,7 +57,6 @@ class Projector:
         while not stop.is_set():
             try:
                 await self._session(stop)
-                self._problem = None
             except (Retryable, Unreachable, migrations.MigrationError) as error:
                 self._note("waiting", str(error))
             await pause(stop, RETRY_S)
