@@ -149,8 +149,11 @@ PORTFOLIO = {"portfolio_id": "main", "currency": "USDT", "cash": "100000", "min_
 
 
 def quiet_settings(**seed: Any) -> dict[str, Any]:
-    """Nobody is told anything; a portfolio follows every signal on short candles, too."""
+    """Nobody is told anything; a portfolio follows every signal of three strategies on short candles, too."""
     return {
-        "signal_engine": {"timeframes": ["1m", "5m", "15m", "1h", "4h"]},
+        "signal_engine": {
+            "timeframes": ["1m", "5m", "15m", "1h", "4h"],
+            "strategies": [{"name": name} for name in ("ema_cross", "smart_money", "confluence")],
+        },
         "seed": {"portfolios": [PORTFOLIO], **seed},
     }
