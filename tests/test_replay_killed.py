@@ -23,7 +23,7 @@ from tocsin_common.subjects import clock
 
 SERVICES = ("market-ingest", "signal-engine", "alerting", "paper-trader", "api-gateway")
 FROM_MS = int(datetime(2021, 5, 18, tzinfo=UTC).timestamp() * 1000)
-DAYS = 8
+DAYS = 6
 RULES = {
     "subscribers": [
         {"subscriber_id": "me", "name": "Me", "destinations": [{"channel": "console", "address": "terminal"}]}

@@ -49,7 +49,7 @@ def values(window: pl.DataFrame, indicator: ind.Indicator[Any]) -> pl.Series:
 
 
 @every_indicator
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(window=candles(rows_min=2), share=st.floats(0, 1))
 def test_later_candles_change_no_earlier_value(
     indicator: ind.Indicator[Any], window: pl.DataFrame, share: float
@@ -59,7 +59,7 @@ def test_later_candles_change_no_earlier_value(
 
 
 @every_indicator
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(windows=st.lists(candles(), min_size=2, max_size=4))
 def test_windows_know_nothing_of_each_other(indicator: ind.Indicator[Any], windows: list[pl.DataFrame]) -> None:
     apart = pl.concat([values(window, indicator) for window in windows])
@@ -68,7 +68,7 @@ def test_windows_know_nothing_of_each_other(indicator: ind.Indicator[Any], windo
 
 
 @every_indicator
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(window=candles())
 def test_a_value_is_finite_or_absent(indicator: ind.Indicator[Any], window: pl.DataFrame) -> None:
     column = values(window, indicator)
