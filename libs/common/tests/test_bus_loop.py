@@ -305,3 +305,20 @@ async def test_what_a_handler_publishes_belongs_to_the_trace_of_what_it_handles(
     assert [trace_of(message) for message in await bus.reader(SIGNALS, after=0).through(2)] == causes
     assert {trace_of(message) for message in await bus.reader(DELIVERIES, after=0).through(2)} == set(causes)
     assert trace_of(await bus.last(SIGNALS, "signals.>")) == causes[-1]
+
+
+async def test_insisting_calls_again_until_the_server_is_there_or_it_is_told_to_stop() -> None:
+    stop, calls = asyncio.Event(), 0
+
+    async def call() -> str:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 3):
+            raise Unreachable("nobody there")
+        return "there"
+
+    assert await consume.insist(stop, call, "ask") == "there"
+    stop.set()
+    with pytest.raises(Unreachable):
+        await consume.insist(stop, call, "ask")
+    assert calls == 3

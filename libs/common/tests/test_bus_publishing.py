@@ -61,6 +61,15 @@ async def test_duplicates_in_the_middle_do_not_disturb_the_order_of_the_others(b
     assert [message.event() for message in read] == [given.mark(n) for n in (3, 99, 1, 2, 4, 5)]
 
 
+async def test_every_receipt_names_the_sequence_of_its_event_though_others_write_beside(bus: Bus, given: Any) -> None:
+    writers = [given.marks(200)[first::4] for first in range(4)]
+    stored = await asyncio.gather(*(bus.publish(events) for events in writers))
+    read = {message.seq: message.event() for message in await bus.reader(CLOCK, after=0).through(1_000)}
+    assert len(read) == 200
+    for events, receipts in zip(writers, stored, strict=True):
+        assert [read[receipt.seq] for receipt in receipts] == events
+
+
 async def test_the_same_event_twice_in_one_list_is_stored_once(bus: Bus, given: Any) -> None:
     stored = await bus.publish([given.signal(1), given.signal(2), given.signal(1)])
     assert stored[2] == Stored("SIGNALS", 1, duplicate=True)

@@ -238,6 +238,10 @@ class MemoryReader:
         """Nothing to close."""
 
 
+TICK_S = 1e-6
+"""A wait that every clock can tell from none: a shorter one would come back at the same time, for ever."""
+
+
 @dataclass
 class _Position:
     """Where one durable stands. `unsettled` maps a sequence to the moment it is offered again (loop time)."""
@@ -273,7 +277,7 @@ class MemoryConsumer:
         while not (found := self._take(limit, loop.time())) and loop.time() < deadline:
             wake = min([deadline, *self.position.unsettled.values()])
             try:
-                await asyncio.wait_for(self._log.changed.wait(), max(0.0, wake - loop.time()))
+                await asyncio.wait_for(self._log.changed.wait(), max(TICK_S, wake - loop.time()))
             except TimeoutError:
                 continue
         return found

@@ -169,11 +169,16 @@ class Storage:
         ends are stored now, and as far apart as they are in the window, everything between is there and in order.
         """
         answers: list[asyncio.Future[Msg]] = []
-        for number, (message, headers) in enumerate(_linked(window), start=1):
-            if number in (1, len(window)):
-                answers.append(await self._connection.post(message.subject, message.data, headers))
-            else:
-                await self._connection.send(message.subject, message.data, headers=headers)
+        try:
+            for number, (message, headers) in enumerate(_linked(window), start=1):
+                if number in (1, len(window)):
+                    answers.append(await self._connection.post(message.subject, message.data, headers))
+                else:
+                    await self._connection.send(message.subject, message.data, headers=headers)
+        except BaseException:
+            for answer in answers:
+                answer.cancel()
+            raise
         first, last = await _receipts(answers)
         for receipt in (first, last):
             if isinstance(receipt, Unreachable):
