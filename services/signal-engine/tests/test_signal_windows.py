@@ -58,16 +58,6 @@ def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None
     assert starts.to_list() == [max(START, anchor) for anchor in anchors]
 
 
-def test_before_is_the_previous_close_and_the_own_open_in_the_first_row() -> None:
-    windows = Windows(WARM_UP_CANDLES, {"1m"})
-    windows.add(minutes_of(range(START, START + BLOCK_CANDLES + 1)), pending=True)
-    frame = windows.frame()
-    assert frame is not None
-    first, second = frame["preceding"] == 0, frame["preceding"] == 1
-    assert (frame.filter(first)["before"] == frame.filter(first)["open"]).all()
-    assert (frame.filter(second)["before"] == frame.filter(second)["close"] - 1).all()
-
-
 def test_a_window_never_keeps_more_than_warm_up_one_block_and_a_few() -> None:
     windows = Windows(WARM_UP_CANDLES, {"1m"})
     for number in range(START, START + 4 * BLOCK_CANDLES, 50):

@@ -72,8 +72,7 @@ class History:
         window = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
         preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
         frame = self._rows[rows].with_columns(pl.Series("window", window), pl.Series("preceding", preceding))
-        before = pl.when(pl.col("preceding") > 0).then(pl.col("close").shift(1)).otherwise("open")
-        return frame.with_columns(before.alias("before"), pl.col("window").set_sorted())
+        return frame.with_columns(pl.col("window").set_sorted())
 
 
 def _values(frame: pl.DataFrame, column: pl.Expr) -> Floats:

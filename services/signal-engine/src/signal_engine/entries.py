@@ -58,8 +58,10 @@ class Entries:
     def forgiven(self) -> Iterator[None]:
         """Bad entries are only dropped, however many: a market that is made up proves nothing against a strategy."""
         self._patience = math.inf
-        yield
-        self._patience = BAD_ENTRIES
+        try:
+            yield
+        finally:
+            self._patience = BAD_ENTRIES
 
     def forget(self) -> None:
         """What was dropped until now does not count."""

@@ -93,7 +93,6 @@ def anchored(candles: pl.DataFrame, length_ms: int, warm_up_candles: int) -> pl.
     needed = placed.filter(pl.col("new").any().over("window"))
     return needed.with_columns(
         pl.int_range(pl.len(), dtype=pl.UInt32).over("window").alias("preceding"),
-        pl.col("close").shift(1).over("window").fill_null(pl.col("open")).alias("before"),
     )
 
 

@@ -14,7 +14,7 @@ from tocsin_common.events import RoundsChanged
 log = structlog.get_logger()
 
 SLOW_ROUND_S = 2.0
-"""Twice what a full house may take: 2,000 symbols in 5 timeframes are judged within a second of their close."""
+"""Twice what a full house shall take: 2,000 symbols in 5 timeframes within a second of their close."""
 
 
 class Pace:

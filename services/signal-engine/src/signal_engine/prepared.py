@@ -16,7 +16,7 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 MAX_WARM_UP_CANDLES = 8_192
 """What a strategy may ask for: an EMA of 790, a Wilder average of 395. A series then takes 0.4 MB."""
 
-RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "before", "new", "preceding", "long", "short", "stop"})
+RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "new", "preceding", "long", "short", "stop"})
 """Column names that are taken."""
 
 

@@ -174,7 +174,7 @@ class Rounds:
         """Whatever fails on the way, the same call again goes on: what was read and found is kept until it is out.
 
         Signals are stored mark by mark: so their order on the stream does not depend on batches either, and those
-        of the marks handled so far always are the first ones, which is what `Outbox.look` relies on.
+        of the marks handled so far always are the first ones, which is what `Outbox.publish` relies on.
         """
         self._between_rounds, self._breath_s = False, time.monotonic()
         for mark in marks:

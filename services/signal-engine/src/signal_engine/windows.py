@@ -232,8 +232,8 @@ class Windows:
         """The rows needed to evaluate what is pending and does not wait; None when nothing is.
 
         Columns: series (index into `self.series`, u32), window (one per series and block, u32), open_ms (i64),
-        PRICES (f64), before (close of the row before in the window; its own open for the first; f64), new (evaluate
-        this row, bool), preceding (rows before it in its window, u32). Rows of a window are contiguous, oldest first.
+        PRICES (f64), new (evaluate this row, bool), preceding (rows before it in its window, u32). Rows of a window are
+        contiguous, oldest first.
         """
         return framed(self._evaluated(), self._warm_up_candles)
 
@@ -310,14 +310,12 @@ def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None
     values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
     starts = np.cumsum(sizes) - sizes
     preceding = (np.arange(values.shape[1]) - np.repeat(starts, sizes)).astype(np.uint32)
-    opens, closes = values[PRICES.index("open")], values[PRICES.index("close")]
     columns = {
         "series": np.repeat(np.array([number for number, _, _ in parts], np.uint32), sizes),
         "window": np.repeat(np.arange(len(parts), dtype=np.uint32), sizes),
         "open_ms": np.concatenate([window.opens[part.lo : part.hi] for _, window, part in parts]),
         **dict(zip(PRICES, values, strict=True)),
         "new": np.concatenate([part.new for _, _, part in parts]),
-        "before": np.where(preceding == 0, opens, np.roll(closes, 1)),
         "preceding": preceding,
     }
     return pl.DataFrame(columns).with_columns(pl.col("window").set_sorted())

@@ -30,6 +30,12 @@ class Bars(NamedTuple):
     volume: Floats
     preceding: Ints
 
+    @classmethod
+    def of(cls, columns: Sequence[pl.Series]) -> Bars:
+        """The columns in the order of the fields."""
+        opens, high, low, close, volume, preceding = (column.to_numpy() for column in columns)
+        return cls(opens, high, low, close, volume, preceding.astype(np.int64))
+
     @property
     def rows(self) -> Ints:
         return np.arange(len(self.preceding))
@@ -58,9 +64,7 @@ def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
     """An expression of a computation over the whole frame; null where it gives NaN."""
 
     def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
-        opens, high, low, close, volume, preceding = (column.to_numpy() for column in columns)
-        bars = Bars(opens, high, low, close, volume, preceding.astype(np.int64))
-        return pl.Series(compute(bars), nan_to_null=True)
+        return pl.Series(compute(Bars.of(columns)), nan_to_null=True)
 
     return pl.map_batches(list(Bars._fields), evaluate, return_dtype=pl.Float64)
 

@@ -81,5 +81,10 @@ def span(period: int) -> float:
     return 2.0 / (period + 1)
 
 
+def wilder(period: int) -> int:
+    """The memory of Wilder's average of `period` changes: alpha is 1 / period."""
+    return 1 + period + settling(1 / period)
+
+
 def _text(period: object) -> str:
     return f"{period:g}" if isinstance(period, float) else str(period)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import polars as pl
 
 from signal_engine.indicators.bars import Bars, Floats
@@ -33,9 +32,7 @@ def landscape(k: int) -> pl.Expr:
     """
 
     def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
-        opens, high, low, close, volume, preceding = (column.to_numpy() for column in columns)
-        bars = Bars(opens, high, low, close, volume, preceding.astype(np.int64))
-        fields = zip(LANDSCAPE_FIELDS, _fields(bars, k), strict=True)
+        fields = zip(LANDSCAPE_FIELDS, _fields(Bars.of(columns), k), strict=True)
         return pl.DataFrame([pl.Series(name, values, nan_to_null=True) for name, values in fields]).to_struct()
 
     schema = pl.Struct(dict.fromkeys(LANDSCAPE_FIELDS, pl.Float64))

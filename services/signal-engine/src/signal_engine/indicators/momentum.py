@@ -5,11 +5,7 @@ from __future__ import annotations
 import polars as pl
 import polars_talib as ta
 
-from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, indicator, settling, span, talib
-
-
-def _wilder(period: int) -> int:
-    return 1 + period + settling(1 / period)
+from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, indicator, settling, span, talib, wilder
 
 
 def _stochastic(period: int, smooth: int, signal: int) -> int:
@@ -20,7 +16,7 @@ def _macd_signal(fast: int, slow: int, signal: int) -> int:
     return max(fast, slow) + signal + settling(span(max(fast, slow)), span(signal))
 
 
-@indicator(memory=_wilder)
+@indicator(memory=wilder)
 def rsi(period: int = 14) -> pl.Expr:
     """Relative strength index 0..100 with Wilder's averages; 0 where the price never moved, as TA-Lib has it.
 
@@ -68,13 +64,13 @@ def adx(period: int = 14) -> pl.Expr:
     return talib(ta.adx(HIGH, LOW, CLOSE, period))
 
 
-@indicator(memory=_wilder)
+@indicator(memory=wilder)
 def plus_di(period: int = 14) -> pl.Expr:
     """Directional indicator 0..100 of rises. Wilder (1978)."""
     return talib(ta.plus_di(HIGH, LOW, CLOSE, period))
 
 
-@indicator(memory=_wilder)
+@indicator(memory=wilder)
 def minus_di(period: int = 14) -> pl.Expr:
     """Directional indicator 0..100 of falls. Wilder (1978)."""
     return talib(ta.minus_di(HIGH, LOW, CLOSE, period))

@@ -7,7 +7,7 @@ import polars as pl
 import polars_talib as ta
 
 from signal_engine.indicators.bars import Bars, Floats, mean_of_last, over_bars
-from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib
+from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib, wilder
 
 NO_VARIANCE = 1e-14
 """What TA-Lib takes for zero."""
@@ -18,14 +18,10 @@ def _finite(period: int, *_: float) -> int:
 
 
 def _keltner(period: int, atr_period: int, _: float) -> int:
-    return max(period + settling(span(period)), _wilder(atr_period))
+    return max(period + settling(span(period)), wilder(atr_period))
 
 
-def _wilder(period: int) -> int:
-    return 1 + period + settling(1 / period)
-
-
-@indicator(memory=_wilder)
+@indicator(memory=wilder)
 def atr(period: int = 14) -> pl.Expr:
     """Average true range in price units, smoothed as Wilder did (alpha = 1 / period).
 

@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import Field, ValidationError, field_validator
 
 from signal_engine import indicators as ind
+from signal_engine.windows import PRICES
 from tocsin_common.config import Section
 from tocsin_common.events import Side
 from tocsin_common.ids import derive
@@ -30,8 +31,6 @@ LOOK_BACK_CANDLES = 5
 """How many candles before the fired one `recent`, `long`, `short` and `stop` may look at."""
 
 BASE_CONFIDENCE, GRADED_POINTS = 40, 60
-
-PRICES = ("open", "high", "low", "close", "volume")
 
 
 class Params(Section):
