@@ -14,8 +14,8 @@ from signal_engine.comparison import Mismatch
 from signal_engine.lookahead import Verdict, check_lookahead
 from tocsin.commands.warmup import warmup
 from tocsin.console import EXIT_FAILED, err, out, run, told
+from tocsin.differences import both, document, place
 from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
-from tocsin.moments import moment
 from tocsin.options import ConfigOption
 from tocsin.recorded import bar, candles_of
 
@@ -77,17 +77,10 @@ def _document(verdicts: Mapping[str, Verdict]) -> dict[str, object]:
             "signals": verdict.signals,
             "broke": verdict.broke and verdict.broke.error,
             "differing": len(verdict.differing),
-            "first": _described(verdict.differing[0]) if verdict.differing else None,
+            "first": document(verdict.differing[0], "whole", "cut") if verdict.differing else None,
         }
         for name, verdict in verdicts.items()
     }
-
-
-def _described(mismatch: Mismatch) -> dict[str, object]:
-    signal = mismatch.signal
-    field, whole, cut = mismatch.difference
-    where = {name: getattr(signal, name) for name in ("exchange", "symbol", "timeframe", "candle_open_ms")}
-    return {**where, "confirmed_ms": signal.confirmed_ms, "field": field, "whole": whole, "cut": cut}
 
 
 def _print(verdicts: Mapping[str, Verdict]) -> None:
@@ -115,12 +108,5 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _sentence(mismatch: Mismatch) -> str:
-    signal = mismatch.signal
-    field, whole, cut = mismatch.difference
-    where = f"{signal.symbol} {signal.timeframe}, candle of {moment(signal.candle_open_ms)}"
-    both = f"{_value(whole)} on all of history, {_value(cut)} when the data end sooner"
-    return f"the first difference is on {where}: {field} is {both}."
-
-
-def _value(value: object) -> str:
-    return "none" if value is None else str(value)
+    values = both(mismatch, "on all of history", "when the data end sooner")
+    return f"the first difference is on {place(mismatch)}: {values}."

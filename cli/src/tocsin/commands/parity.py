@@ -14,6 +14,7 @@ from signal_engine.comparison import Mismatch
 from signal_engine.excuses import Judges, Reason
 from signal_engine.parity import Parity, parity_of
 from tocsin.console import EXIT_FAILED, UsageError, err, out, run, say
+from tocsin.differences import both, document, place
 from tocsin.judged import judged
 from tocsin.moments import moment, moment_ms
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, target
@@ -91,7 +92,7 @@ def _document(found: Parity) -> dict[str, object]:
         "excused": {reason: found.excused.get(reason, 0) for reason in REASONS},
         "begun_later": found.begun_later,
         "broke": found.broke,
-        "first": _described(found.differing[0]) if found.differing else None,
+        "first": document(found.differing[0], "live", "history") if found.differing else None,
     }
 
 
@@ -102,13 +103,6 @@ def _counts(found: Parity) -> dict[str, int]:
         "only_live": sides.count((True, False)),
         "only_history": sides.count((False, True)),
     }
-
-
-def _described(mismatch: Mismatch) -> dict[str, object]:
-    signal = mismatch.signal
-    field, live, history = mismatch.difference
-    names = ("strategy", "exchange", "symbol", "timeframe", "candle_open_ms", "confirmed_ms", "signal_id")
-    return {**{name: getattr(signal, name) for name in names}, "field": field, "live": live, "history": history}
 
 
 def _print(found: Parity) -> None:
@@ -132,11 +126,5 @@ def _print(found: Parity) -> None:
 
 
 def _sentence(mismatch: Mismatch) -> str:
-    signal = mismatch.signal
-    field, live, history = mismatch.difference
-    where = f"{signal.strategy} on {signal.symbol} {signal.timeframe}, candle of {moment(signal.candle_open_ms)}"
-    return f"The first difference is of {where}: {field} is {_value(live)} live, {_value(history)} on all of history."
-
-
-def _value(value: object) -> str:
-    return "none" if value is None else str(value)
+    what = f"{mismatch.signal.strategy} on {place(mismatch)}"
+    return f"The first difference is of {what}: {both(mismatch, 'live', 'on all of history')}."
