@@ -38,6 +38,7 @@ from tocsin_common.events import (
     ChannelName,
     DeliveryChanged,
     Event,
+    SendDue,
     SignalRaised,
     TradesReceived,
 )
@@ -261,15 +262,20 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
     pipeline = Pipeline(directory.subscribers, ttl_ms=3_600_000)
     loop = asyncio.get_running_loop()
     work: list[Awaitable[None]] = []
+    senders: dict[str, Sender] = {}
+
+    def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
+        senders[due.channel].begin(due, opened, seq)
+
     for durable in (ALERTING_SIGNALS, ALERTING_TRADES):
-        intake = Intake(mortal, durable, directory.rules, pipeline, metrics)  # type: ignore[arg-type]
+        intake = Intake(mortal, durable, directory.rules, pipeline, metrics, hand_over)  # type: ignore[arg-type]
         consumer = mortal.consumer(durable)
         await consumer.reset(await intake.start())
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
         work.append(consume.consume_in_order(looping, intake.handle, batch=random.choice([1, 3, 500])))
     for name, durable in ALERTING_SEND.items():
         channel = SimulatedChannel(receivers, killer, dedupes=CHANNELS[name]) if name in CHANNELS else None
-        sender = Sender(
+        sender = senders[name] = Sender(
             mortal,  # type: ignore[arg-type]
             name,
             channel,
@@ -278,6 +284,7 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
             ttl_s=3600,
             max_attempts=6,
             random=random,
+            at_once=random.choice([0, 1, 4]),
             clock_ms=lambda: STARTED_MS + int(loop.time() * 1000),
         )
         consumer = mortal.consumer(durable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +16,7 @@ from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
 from tocsin_common.errors import Rejected
-from tocsin_common.events import AlertRaised, Event, FeedChanged, SignalRaised, TradesReceived
+from tocsin_common.events import AlertRaised, Event, FeedChanged, SendDue, SignalRaised, TradesReceived
 from tocsin_common.streams import (
     ALERT_RULES,
     ALERTING_SIGNALS,
@@ -77,7 +78,7 @@ class Alerting:
         self.directory = Directory(bus, metrics)
         self.consumer = bus.consumer(durable)
         pipeline = Pipeline(self.directory.subscribers, ttl_ms=60_000)
-        self.intake = Intake(bus, durable, self.directory.rules, pipeline, metrics)
+        self.intake = Intake(bus, durable, self.directory.rules, pipeline, metrics, lambda *_: None)
 
     async def start(self) -> Alerting:
         await self.directory.load()
@@ -128,6 +129,21 @@ def forget_ids(bus: MemoryBus, *streams: Stream) -> None:
 
 def rings(events: Sequence[Event]) -> list[str]:
     return [event.title for event in events if isinstance(event, AlertRaised)]
+
+
+async def test_what_was_begun_before_it_was_queued_is_due_again_after_a_crash(bus: MemoryBus) -> None:
+    await bus.publish([signal(1)])
+    killed = await Alerting(bus, ALERTING_SIGNALS).start()
+    outbox = await killed.intake.decide(await killed.fetch())
+    await bus.publish([*outbox.alerts, *outbox.queued])
+    opened = await bus.last(DELIVERIES, outbox.queued[0].subject)
+    assert opened is not None
+    began = msgspec.structs.replace(outbox.queued[0], state="attempting", attempt=1)
+    await bus.append(began, expected_last=opened.seq)
+    successor = await Alerting(bus, ALERTING_SIGNALS).start()
+    await successor.consumer.reset(0)
+    again = [event.delivery_id for event in await successor.take() if isinstance(event, SendDue)]
+    assert again == [due.delivery_id for due in outbox.due]
 
 
 async def test_a_batch_published_but_not_acknowledged_is_not_published_again(bus: MemoryBus) -> None:

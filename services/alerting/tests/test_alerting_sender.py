@@ -54,6 +54,7 @@ class Desk:
             ttl_s=TTL_S,
             max_attempts=self.max_attempts,
             random=Random(1),
+            at_once=2,
             clock_ms=lambda: self.now_ms,
         )
 
@@ -81,6 +82,17 @@ class Desk:
         message = await self.bus.last(SEND, due.subject)
         assert message is not None
         return Incoming(due, message)
+
+    async def begin(self, alert_id: str = "alert") -> Incoming:
+        """Queue one delivery, and hand it over at once."""
+        incoming = await self.queue(alert_id)
+        assert isinstance(incoming.event, SendDue)
+        opened = await self.bus.last(DELIVERIES, delivery_subject(self.name, incoming.event.delivery_id))
+        assert opened is not None
+        change = opened.event()
+        assert isinstance(change, DeliveryChanged)
+        self.sender.begin(incoming.event, change, opened.seq)
+        return incoming
 
     async def states(self, incoming: Incoming) -> list[tuple[str, int, str]]:
         """The delivery's ledger: state, attempt, reason."""
@@ -146,6 +158,44 @@ async def test_work_given_twice_is_done_once(hook: tuple[Desk, WebhookServer]) -
     await desk.sender.handle(incoming)
     assert len(server.accepted) == 1
     assert [state for state, *_ in await desk.states(incoming)] == ["queued", "attempting", "sent"]
+
+
+async def test_work_handed_over_is_begun_at_once_and_its_message_only_waits_for_it(
+    hook: tuple[Desk, WebhookServer],
+) -> None:
+    desk, server = hook
+    incoming = await desk.begin()
+    await desk.sender.handle(incoming)
+    assert len(server.accepted) == 1
+    assert await desk.states(incoming) == [("queued", 0, ""), ("attempting", 1, ""), ("sent", 1, "")]
+
+
+async def test_what_fails_at_once_is_taken_up_by_the_queue_when_its_time_has_come(
+    hook: tuple[Desk, WebhookServer],
+) -> None:
+    desk, server = hook
+    server.faults.append(Fault(status=429, retry_after_s=42))
+    incoming = await desk.begin()
+    await desk.sender.finish()
+    assert await desk.until_settled(incoming) == [42.0]
+    assert len(server.accepted) == 1
+    assert [state for state, *_ in await desk.states(incoming)] == [
+        "queued",
+        "attempting",
+        "retrying",
+        "attempting",
+        "sent",
+    ]
+
+
+async def test_with_all_hands_full_work_is_left_to_the_queue(hook: tuple[Desk, WebhookServer]) -> None:
+    desk, server = hook
+    begun = [await desk.begin(f"alert {number}") for number in range(4)]
+    await desk.sender.finish()
+    assert len(server.accepted) == 2
+    for incoming in begun:
+        await desk.sender.handle(incoming)
+    assert sorted(message.raw["data"]["alert_id"] for message in server.accepted) == [f"alert {n}" for n in range(4)]
 
 
 async def test_of_two_processes_only_one_attempts(hook: tuple[Desk, WebhookServer]) -> None:

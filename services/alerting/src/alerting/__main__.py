@@ -15,30 +15,26 @@ from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sender import Sender
-from tocsin_common.events import ChannelName
+from tocsin_common.events import ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
 from tocsin_common.streams import ALERTING_CANDLES, ALERTING_SEND, ALERTING_SIGNALS, ALERTING_TRADES
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Rules and subscribers first, then three intakes into the pipeline, then one sender pool per channel."""
+    """Rules and subscribers first, then one sender pool per channel, then three intakes into the pipeline."""
     settings, bus = service.settings.alerting, service.bus
     metrics = Metrics(service.registry)
     directory = Directory(bus, metrics)
     await directory.load()
     service.spawn(directory.follow(service.stop))
 
-    pipeline = Pipeline(directory.subscribers, ttl_ms=int(settings.delivery.ttl_s * 1000))
-    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES):
-        intake = Intake(bus, durable, directory.rules, pipeline, metrics)
-        service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
-
     channels = open_channels(settings)
     for channel in channels.values():
         service.stack.push_async_callback(channel.close)
     pictures = await open_pictures(service, channels.keys(), metrics)
+    senders: dict[ChannelName, Sender] = {}
     for name, durable in ALERTING_SEND.items():
-        sender = Sender(
+        sender = senders[name] = Sender(
             bus,
             name,
             channels.get(name),
@@ -47,10 +43,20 @@ async def serve(service: Service[Settings]) -> None:
             ttl_s=settings.delivery.ttl_s,
             max_attempts=settings.delivery.max_attempts,
             random=Random(),
+            at_once=settings.workers(name),
             pictures=pictures,
         )
+        service.stack.push_async_callback(sender.finish)
         service.spawn(sender.hurry_after(service.stop))
         service.spawn(service.consume_queue(durable, sender.handle, workers=settings.workers(name)))
+
+    def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
+        senders[due.channel].begin(due, opened, seq)
+
+    pipeline = Pipeline(directory.subscribers, ttl_ms=int(settings.delivery.ttl_s * 1000))
+    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES):
+        intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
+        service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
 
 
 async def open_pictures(service: Service[Settings], channels: Set[ChannelName], metrics: Metrics) -> Pictures | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -23,7 +23,16 @@ from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import AlertRule
 from tocsin_common.errors import Rejected
-from tocsin_common.events import AlertRaised, AnyEvent, CandlesClosed, Event, SignalRaised, TradesReceived
+from tocsin_common.events import (
+    AlertRaised,
+    AnyEvent,
+    CandlesClosed,
+    DeliveryChanged,
+    Event,
+    SendDue,
+    SignalRaised,
+    TradesReceived,
+)
 from tocsin_common.streams import ALERTS, SNAPSHOTS, Durable
 
 log = structlog.get_logger()
@@ -31,6 +40,9 @@ log = structlog.get_logger()
 SNAPSHOT_EVERY_S = 5.0
 
 Found = Iterable[tuple[AlertRule, SignalRaised | Crossing]]
+
+HandOver = Callable[[SendDue, DeliveryChanged, int], None]
+"""Takes work by the hand whose ledger was opened just now: the work, the entry, and the entry's sequence."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +58,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 class Intake:
     """Consumes one durable. Give `handle` to the in-order loop, starting after what `start` returned."""
 
-    def __init__(self, bus: Bus, durable: Durable, rules: Rules, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(
+        self, bus: Bus, durable: Durable, rules: Rules, pipeline: Pipeline, metrics: Metrics, hand_over: HandOver
+    ) -> None:
         self.durable = durable
+        self._hand_over = hand_over
         self._bus = bus
         self._rules = rules
         self._pipeline = pipeline
@@ -79,13 +94,19 @@ class Intake:
     async def handle(self, batch: Sequence[Incoming]) -> Sequence[Event]:
         """Publish what follows from a batch; the due work is left to the caller. The same batch may come again.
 
-        Alerts and the ledger's first entries are stored side by side: nobody acts on either before work is due.
+        Alerts and the ledger's first entries are stored side by side: nobody acts on either before both are. Work is
+        handed over at once then; through its queue it comes all the same, for whom a crash leaves it to.
         """
         outbox = await self.decide(batch)
         announcing = asyncio.ensure_future(self._bus.publish(outbox.alerts))
         opening = asyncio.ensure_future(self._bus.publish(outbox.queued))
         await asyncio.wait((announcing, opening))  # both have ended before a failure of one is told
-        announcing.result(), opening.result()
+        announcing.result()
+        opened = zip(outbox.queued, opening.result(), strict=True)
+        fresh = {change.delivery_id: (change, stored.seq) for change, stored in opened if not stored.duplicate}
+        for due in outbox.due:
+            if due.delivery_id in fresh:
+                self._hand_over(due, *fresh[due.delivery_id])
         return outbox.due
 
     async def decide(self, batch: Sequence[Incoming]) -> Outbox:

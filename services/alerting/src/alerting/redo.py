@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from alerting.pipeline import Outbox
 from tocsin_common.bus.protocol import Bus, Reader, Received
-from tocsin_common.events import DeliveryChanged
+from tocsin_common.events import TERMINAL_STATES, DeliveryChanged
 from tocsin_common.streams import ALERTS, DELIVERIES
 
 LOOKUPS_AT_ONCE = 64
@@ -38,13 +38,13 @@ class Redo:
             self._reader = None
 
     async def without_stored(self, outbox: Outbox) -> Outbox:
-        """Leave only what is missing. Work is due again while its delivery is just queued: the sender reads the ledger
-        before every attempt, so work given twice is done once."""
+        """Leave only what is missing. Work is due again until its delivery has ended: it may have been begun before it
+        was queued. The sender reads the ledger before every attempt, so work given twice is done once."""
         await self._read_alerts()
         ledger = await self._ledger(outbox.queued)
         missing = {d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None}
         waiting = {
-            d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None or _only_queued(last)
+            d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None or _goes_on(last)
         }
         return Outbox(
             alerts=[alert for alert in outbox.alerts if alert.event_id not in self._stored],
@@ -66,6 +66,6 @@ class Redo:
         return found
 
 
-def _only_queued(message: Received) -> bool:
+def _goes_on(message: Received) -> bool:
     event = message.event()
-    return isinstance(event, DeliveryChanged) and event.state == "queued"
+    return isinstance(event, DeliveryChanged) and event.state not in TERMINAL_STATES

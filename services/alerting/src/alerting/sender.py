@@ -3,6 +3,9 @@
 A record is written only if nobody wrote to the delivery's ledger since it was read, so of two workers one goes on
 and the other looks again. Crashes leave one doubt, an attempt without an outcome; `delivery.next_step` says how it
 is settled.
+
+Work comes by the channel's queue. What has just become due in this process is begun at once, beside its way through
+the queue: the ledger decides which of the two goes on, as between any two workers.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class Sender:
         ttl_s: float,
         max_attempts: int,
         random: Random,
+        at_once: int,
         pictures: Pictures | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -89,14 +93,46 @@ class Sender:
         self._paused_until_ms: dict[str, int] = {}
         self._limits: set[asyncio.Timeout] = set()
         self._in_hand: set[str] = set()
+        self._at_once = at_once
+        self._begun: dict[str, asyncio.Task[None]] = {}
+        self._not_before_ms: dict[str, int] = {}
+
+    def begin(self, due: SendDue, opened: DeliveryChanged, seq: int) -> None:
+        """Start on work whose ledger was opened just now, at `seq`. It comes by the queue as well: what fails here is
+        taken up again there, and with all hands full nothing is started."""
+        now_ms = self._now_ms()
+        self._not_before_ms = {one: at_ms for one, at_ms in self._not_before_ms.items() if at_ms > now_ms}
+        if len(self._begun) < self._at_once and due.delivery_id not in self._in_hand:
+            self._in_hand.add(due.delivery_id)
+            self._begun[due.delivery_id] = asyncio.create_task(self._go_on_at_once(due, opened, seq))
+
+    async def finish(self) -> None:
+        """Wait for what was begun at once."""
+        await asyncio.gather(*self._begun.values())
+
+    async def _go_on_at_once(self, due: SendDue, opened: DeliveryChanged, seq: int) -> None:
+        try:
+            await self._go_on(due, opened, seq)
+        except Retryable as error:
+            delay_s = LOOK_AGAIN_S if error.retry_after_s is None else error.retry_after_s
+            self._not_before_ms[due.delivery_id] = self._now_ms() + int(delay_s * 1000)
+        except Exception as error:
+            log.warning("left to the queue", channel=self._name, delivery_id=due.delivery_id, error=str(error))
+        finally:
+            self._in_hand.discard(due.delivery_id)
+            del self._begun[due.delivery_id]
 
     async def handle(self, incoming: Incoming) -> Sequence[Event]:
         """Bring one delivery one step further. Raises Retryable when it is to be looked at again later."""
         due = incoming.event
         if not isinstance(due, SendDue) or due.channel != self._name:
             raise Rejected("unexpected_type", f"not work for the channel {self._name}")
+        if (begun := self._begun.get(due.delivery_id)) is not None:
+            await asyncio.wait((begun,))
         if due.delivery_id in self._in_hand:
             raise Retryable("under_way", retry_after_s=LOOK_AGAIN_S)
+        if (wait_ms := self._not_before_ms.get(due.delivery_id, 0) - self._now_ms()) > 0:
+            raise Retryable("under_way", retry_after_s=wait_ms / 1000)
         self._in_hand.add(due.delivery_id)
         try:
             await self._step(due)
@@ -105,7 +141,9 @@ class Sender:
         return []
 
     async def _step(self, due: SendDue) -> None:
-        last, seq = await self._ledger(due)
+        await self._go_on(due, *await self._ledger(due))
+
+    async def _go_on(self, due: SendDue, last: DeliveryChanged | None, seq: int) -> None:
         destination = self._destination(due)
         repeatable = self._repeatable(destination)
         step = next_step(last, due, now_ms=self._now_ms(), repeatable=repeatable)
