@@ -56,7 +56,7 @@ class Installation:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
         config = folder / "tocsin.yaml"
-        config.write_text(yaml.safe_dump(dict(settings)))
+        config.write_text(yaml.safe_dump({"api_gateway": {"port": 0}, **settings}))  # others start beside us
         return cls(folder / "data", config)
 
     async def start(self, *arguments: str | Path) -> asyncio.subprocess.Process:

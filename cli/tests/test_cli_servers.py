@@ -11,7 +11,7 @@ import pytest
 from tocsin.datadir import HeldByAnother
 from tocsin.embedded import NatsServer
 from tocsin.options import Target, target
-from tocsin.ports import free_port
+from tocsin.ports import CHOICE, free_port
 from tocsin.servers import NATS, dialled, join_or_start, keep_running
 from tocsin.settings import DEMO_CONFIG
 from tocsin.system import choose_api_port
@@ -68,4 +68,5 @@ async def test_a_short_command_starts_servers_for_itself_alone(where: Target) ->
 def test_a_configured_api_port_is_kept(tmp_path: Path) -> None:
     port = free_port()
     assert choose_api_port(target(tmp_path, DEMO_CONFIG, overrides={"api_gateway.port": str(port)})) == port
+    assert choose_api_port(target(tmp_path, DEMO_CONFIG, overrides={"api_gateway.port": "0"})) in CHOICE
     assert choose_api_port(target(tmp_path, DEMO_CONFIG)) > 0

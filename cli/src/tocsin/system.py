@@ -78,10 +78,11 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def choose_api_port(target: Target) -> int:
-    """The configured port; without one API_PORT, or any other that is free."""
+    """The configured port, which is any free one for 0; without one API_PORT, or any other that is free."""
     configured = load(GatewaySettings, environ=target.environment).api_gateway
-    chosen = configured.port if "port" in configured.model_fields_set else 0
-    return chosen or free_port(API_PORT)
+    if "port" in configured.model_fields_set:
+        return configured.port or free_port()
+    return free_port(API_PORT)
 
 
 def launch_plan(target: Target, backing: Servers, api_port: int) -> list[Launch]:
