@@ -145,8 +145,8 @@ class Window:
 
     def opened(self, times: Ints) -> Bools:
         """Which candles opened at one of these times."""
-        found, places = np.zeros(len(self.opens), np.bool_), np.searchsorted(self.opens, times)
-        found[places[np.append(self.opens, -1)[places] == times]] = True
+        found = np.zeros(len(self.opens), np.bool_)
+        found[np.searchsorted(self.opens, times[_are_among(times, self.opens)])] = True
         return found
 
     def settle(self) -> bool:
@@ -167,12 +167,11 @@ class Window:
 
     def unseen(self, time_ms: int, higher: Sequence[tuple[int, Ints]]) -> Bools:
         """Candles that end after `time_ms` and miss a higher one: for each higher timeframe its length and opens."""
-        ends = self.opens + self._length_ms
-        missing = np.zeros(len(ends), np.bool_)
-        if len(ends) and ends[-1] > time_ms:
-            for length_ms, opens in higher:
-                missing |= ~np.isin(ends // length_ms * length_ms - length_ms, opens)
-            missing &= ends > time_ms
+        missing = np.zeros(len(self.opens), np.bool_)
+        first = int(np.searchsorted(self.opens, time_ms - self._length_ms, side="right"))
+        ends = self.opens[first:] + self._length_ms
+        for length_ms, opens in higher if len(ends) else ():
+            missing[first:] |= ~_are_among(ends // length_ms * length_ms - length_ms, opens)
         return missing
 
     def _anchor_ms(self, open_ms: int) -> int:
@@ -290,6 +289,13 @@ class Windows:
             _, window = self._windows.get(series._replace(timeframe=timeframe)) or (0, None)
             found.append((TIMEFRAME_MS[timeframe], window.opens if window else np.empty(0, np.int64)))
         return found
+
+
+def _are_among(times: Ints, opens: Ints) -> Bools:
+    """Which times are among ascending ones."""
+    places = np.searchsorted(opens, times)
+    found: Bools = np.append(opens, -1)[places] == times
+    return found
 
 
 def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> pl.DataFrame | None:
