@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -35,6 +35,9 @@ TAKEOVER_S = 15.0
 PACE_S = 0.1 + 0.04 * KILLS
 PAUSE_STEPS = 20
 """A replica is killed so many steps of the market after the last change, or sooner."""
+STEP_CANDLES = 6
+LEAP_CANDLES = 120
+"""When nothing more happens to the replicas, the market goes on in greater steps, which cost fewer rounds."""
 MEMBER, PARTITION = "signal-engine-member-", "signal-engine-partition-"
 
 
@@ -87,18 +90,23 @@ async def replicas(nats_url: str, count: int) -> AsyncIterator[list[Replica]]:
 
 
 class Market:
-    """Puts candles on the streams, six minutes of all symbols and a mark at a time."""
+    """Puts candles of all symbols on the streams, some minutes and a mark at a time."""
 
     def __init__(self, bus: Bus, candles: pl.DataFrame, candles_event: Chunk) -> None:
         self._bus = bus
-        length = len(candles) // candles["symbol"].n_unique()
-        rows = candles.partition_by("symbol", maintain_order=True)
-        self._waiting = deque([candles_event(one.slice(at, 6)) for one in rows] for at in range(0, length, 6))
+        self._event = candles_event
+        self._waiting = candles.partition_by("symbol", maintain_order=True)
         self.mark: ClockAdvanced | None = None
 
-    async def step(self) -> ClockAdvanced:
-        """The next six minutes."""
-        events = self._waiting.popleft()
+    @property
+    def left(self) -> int:
+        """Minutes that did not come yet."""
+        return len(self._waiting[0])
+
+    async def step(self, minutes: int = STEP_CANDLES) -> ClockAdvanced:
+        """The next minutes."""
+        events = [self._event(one.head(minutes)) for one in self._waiting]
+        self._waiting = [one.slice(minutes) for one in self._waiting]
         receipts = await self._bus.publish(events)
         self.mark = ClockAdvanced(
             stage="market",
@@ -107,26 +115,26 @@ class Market:
             trades_seq=0,
             candles_seq=receipts[-1].seq,
             cursor=receipts[-1].seq,
-            ended=not self._waiting,
+            ended=not self.left,
         )
         await self._bus.publish([self.mark])
         return self.mark
 
     async def until_later(self, steps: int) -> None:
         """Until it has gone on by so many steps."""
-        left = len(self._waiting) - steps
+        left = self.left - steps * STEP_CANDLES
 
         async def later() -> bool:
-            return len(self._waiting) <= left
+            return self.left <= left
 
         await until(later)
 
     @asynccontextmanager
     async def trading(self) -> AsyncIterator[None]:
-        """It goes on inside the context, at a walk; then all the rest follows at once."""
+        """It goes on inside the context, at a walk; then all the rest follows in leaps."""
 
         async def go_on() -> None:
-            while len(self._waiting) > 1:
+            while self.left > LEAP_CANDLES:
                 await self.step()
                 await asyncio.sleep(PACE_S)
 
@@ -134,8 +142,8 @@ class Market:
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        while self._waiting:
-            await self.step()
+        while self.left:
+            await self.step(LEAP_CANDLES)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], wait_s: float = PATIENCE_S) -> None:
