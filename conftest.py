@@ -27,9 +27,17 @@ ROOT = Path(__file__).parent
 DATABASES = itertools.count(1)
 
 
+PLAIN_LOGS = [
+    *structlog.get_config()["processors"][:-1],
+    structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+]
+"""As they are unconfigured, but for tracebacks in colour: a deep one takes more than a second to draw."""
+
+
 @pytest.fixture(autouse=True)
-def unconfigured_logs() -> Iterator[None]:
+def plain_logs() -> Iterator[None]:
     """Commands and services configure logging for their process; here it must not outlive the test."""
+    structlog.configure(processors=PLAIN_LOGS)
     yield
     structlog.reset_defaults()
 
