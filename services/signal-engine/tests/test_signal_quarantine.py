@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -166,11 +167,14 @@ def boundaries(minutes: pl.DataFrame, chop: Chop) -> list[list[CandlesClosed]]:
     return [messages[start : start + 12] for start in range(0, len(messages), 12)]
 
 
-@pytest.fixture
-async def undisturbed(boundaries: Sequence[Sequence[CandlesClosed]], play: Play, stored: StoredEvents) -> list[Any]:
-    bus = MemoryBus()
-    await play(bus, Engine(good(), ["1m"]), boundaries)
-    return await stored(bus, SIGNALS)
+@pytest.fixture(scope="module")
+def undisturbed(boundaries: Sequence[Sequence[CandlesClosed]], play: Play, stored: StoredEvents) -> list[Any]:
+    async def run() -> list[Any]:
+        bus = MemoryBus()
+        await play(bus, Engine(good(), ["1m"]), boundaries)
+        return await stored(bus, SIGNALS)
+
+    return asyncio.run(run())
 
 
 @pytest.mark.parametrize(("kind", "reason", "text"), BAD, ids=lambda value: getattr(value, "name", ""))
