@@ -34,7 +34,7 @@ Play = Callable[..., Awaitable[None]]
 StoredEvents = Callable[[MemoryBus, Stream], Awaitable[list[Any]]]
 
 TIMEFRAMES = ["15m", "1h", "4h"]
-BOUNDARY_MS = TIMEFRAME_MS["4h"]
+BOUNDARY_MS = 2 * TIMEFRAME_MS["4h"]
 KILLS = 10
 
 LIVE = """
