@@ -19,7 +19,7 @@ import msgspec
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from tocsin_common.documents import Destination, Portfolio, PriceRule, SignalRule, Subscriber
+from tocsin_common.documents import Destination, Hours, Portfolio, PriceRule, SignalRule, Silence, Subscriber
 
 Row = tuple[str, str, str, str]
 Below = tuple[str, str, type[BaseModel]]
@@ -31,8 +31,10 @@ COMMON = ("nats", "log", "health")
 DOCUMENT_KINDS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("One of `alert_rules`, with `kind: signal`", SignalRule),
     ("One of `alert_rules`, with `kind: price`", PriceRule),
+    ("The `active_hours` of a rule, or the `quiet_hours` of a subscriber", Hours),
     ("One of `subscribers`", Subscriber),
     ("One of a subscriber's `destinations`", Destination),
+    ("One of `silences`", Silence),
     ("One of `portfolios`", Portfolio),
 )
 
@@ -92,7 +94,7 @@ def document(title: str, struct: type[msgspec.Struct]) -> str:
     lines = [f"### {title}", "", described(struct), "", "| key | type | default |", "| --- | --- | --- |"]
     for field in msgspec.structs.fields(struct):
         value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        shown = "required" if value is msgspec.NODEFAULT else listed(value)
+        shown = "required" if value is msgspec.NODEFAULT else "" if value is None else listed(value)
         lines.append(f"| `{field.name}` | {spelled(field.type)} | {shown} |")
     return "\n".join([*lines, ""])
 

@@ -305,6 +305,30 @@ KNOWN: dict[str, AnyEvent] = {
     "alert_suppressed.v1": AlertSuppressed(
         alert_id="a1", rule_id="r/1", cause_id="1001", subscriber_id="bob", ts_ms=T0, reason="muted"
     ),
+    "alert.v1+severity": AlertRaised(
+        alert_id="a2",
+        rule_id="r/1",
+        kind="price",
+        cause_id="1002",
+        ts_ms=T0,
+        exchange="binance",
+        symbol="BTC/USDT",
+        title="BTC/USDT above 36500",
+        text="crossed",
+        fields={"price": "36500.1"},
+        subscribers=["ann"],
+        severity="critical",
+        rule_revision=12,
+    ),
+    "alert_suppressed.v1+silence": AlertSuppressed(
+        alert_id="a3",
+        rule_id="r/1",
+        cause_id="1003",
+        subscriber_id=None,
+        ts_ms=T0,
+        reason="silenced",
+        silence_id="upkeep",
+    ),
     "delivery.v1": DeliveryChanged(
         delivery_id="d1",
         alert_id="a1",

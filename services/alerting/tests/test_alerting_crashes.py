@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
 from alerting.directory import Directory
 from alerting.intake import Intake
@@ -56,8 +57,15 @@ from tocsin_common.streams import (
     Stream,
 )
 
+Rings = dict[tuple[str, int], str | None]
+"""By rule and market time of the match: why it did not ring; None: it did."""
+
+DELIVERIES_OF = {"all": 5, "calm": 2, "price": 3, "seldom": 2}
+"""Deliveries of an alert, by rule."""
+
 SEEDS = [*range(30), 550]
 LONGEST_S = 20_000.0
+TRADE_EVERY_MS = 700
 STARTED_MS = time.time_ns() // 1_000_000
 
 
@@ -196,6 +204,17 @@ def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
     rules: list[SignalRule | PriceRule] = [
         SignalRule(rule_id="all", name="all", subscribers=["ada", "bob", "nobody"]),
         PriceRule(rule_id="price", name="price", subscribers=["ada"], exchange="x", symbol="A/B", level=100.0),
+        SignalRule(rule_id="calm", name="calm", subscribers=["bob"], cooldown_s=150, frequency="once_per_candle"),
+        PriceRule(
+            rule_id="seldom",
+            name="seldom",
+            subscribers=["ada"],
+            channels=["webhook"],
+            exchange="x",
+            symbol="A/B",
+            level=100.0,
+            at_most_every_s=2,
+        ),
     ]
     ada = Subscriber(
         subscriber_id="ada",
@@ -244,7 +263,7 @@ def trade(number: int, price: float) -> TradesReceived:
         source="s",
         cursor=number,
         received_ms=0,
-        ts_ms=[number],
+        ts_ms=[number * TRADE_EVERY_MS],
         price=[price],
         amount=[1.0],
         side="b",
@@ -259,7 +278,7 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
     metrics, loop_metrics = Metrics(registry), BusMetrics(registry)
     directory = Directory(mortal, metrics)  # type: ignore[arg-type]  # delegates what it does not count
     await directory.load()
-    pipeline = Pipeline(directory.subscribers, ttl_ms=3_600_000)
+    pipeline = Pipeline(Doorkeeper(directory.subscribers, directory.silences), ttl_ms=3_600_000)
     loop = asyncio.get_running_loop()
     work: list[Awaitable[None]] = []
     senders: dict[str, Sender] = {}
@@ -333,7 +352,7 @@ async def simulate(seed: int) -> None:
     prices = [random.choice([99.0, 101.0]) for _ in range(random.randrange(2, 10))]
     inputs = [signal(number) for number in range(signals)] + [trade(n, price) for n, price in enumerate(prices)]
     feed = asyncio.create_task(feed_slowly(bus, inputs, random))
-    crossings = sum(before != after for before, after in pairwise(prices))
+    expected = rings_of_signals(signals) | rings_of_prices(prices)
     receivers = Receivers(random, fault_rate=random.choice([0.0, 0.2, 0.6]))
     deaths, outage_rate = random.randrange(0, 6), random.choice([0.0, 0.05])
     for number in range(deaths + 1):
@@ -344,17 +363,42 @@ async def simulate(seed: int) -> None:
         for durable in ALERTING_SEND.values():
             await asyncio.sleep(random.choice([0.0, 40.0]))
             await bus.consumer(durable).reset()
-    await check(bus, receivers, alerts=signals + crossings, deliveries=signals * 5 + crossings * 3)
+    await check(bus, receivers, expected)
 
 
-async def check(bus: MemoryBus, receivers: Receivers, *, alerts: int, deliveries: int) -> None:
-    """The ledger is complete and unambiguous, and agrees with what the receivers got."""
-    raised = [event for event in await stored(bus, ALERTS) if isinstance(event, AlertRaised)]
-    suppressed = [event for event in await stored(bus, ALERTS) if isinstance(event, AlertSuppressed)]
-    assert len({alert.alert_id for alert in raised}) == len(raised) == alerts
-    assert Counter(event.reason for event in suppressed) == {
-        "unknown_subscriber": sum(a.kind == "signal" for a in raised)
-    }
+def rings_of_signals(count: int) -> Rings:
+    """`all` rings for each signal, `calm` for every third: 150 s of market time lie between its alerts."""
+    told = {("all", (n + 1) * 60_000): None for n in range(count)}
+    return told | {("calm", (n + 1) * 60_000): "cooldown" if n % 3 else None for n in range(count)}
+
+
+def rings_of_prices(prices: Sequence[float]) -> Rings:
+    """`price` rings at each crossing, `seldom` at those 2 s of market time after its last alert."""
+    found: Rings = {}
+    last: int | None = None
+    for n, (before, after) in enumerate(pairwise(prices), start=1):
+        if before == after:
+            continue
+        ts_ms = n * TRADE_EVERY_MS
+        enough = last is None or ts_ms - last >= 2_000
+        last = ts_ms if enough else last
+        found |= {("price", ts_ms): None, ("seldom", ts_ms): None if enough else "too_often"}
+    return found
+
+
+async def check(bus: MemoryBus, receivers: Receivers, expected: Rings) -> None:
+    """Every match was decided once and as if nothing had ever been killed; the ledger is complete and unambiguous, and
+    agrees with what the receivers got."""
+    events = await stored(bus, ALERTS)
+    raised = [event for event in events if isinstance(event, AlertRaised)]
+    suppressed = [event for event in events if isinstance(event, AlertSuppressed)]
+    decided = [((event.rule_id, event.ts_ms), None) for event in raised]
+    decided += [((event.rule_id, event.ts_ms), event.reason) for event in suppressed if event.subscriber_id is None]
+    assert len(decided) == len(expected)
+    assert dict(decided) == expected
+    unknown = [event.reason for event in suppressed if event.subscriber_id == "nobody"]
+    assert unknown == ["unknown_subscriber"] * sum(rule == "all" for rule, _ in expected)
+    deliveries = sum(DELIVERIES_OF[rule] for (rule, _), reason in expected.items() if reason is None)
     ledger: dict[str, list[DeliveryChanged]] = {}
     for change in await stored(bus, DELIVERIES):
         ledger.setdefault(change.delivery_id, []).append(change)

@@ -1,4 +1,4 @@
-"""Rules and subscribers from their buckets: current while running, unharmed by a malformed neighbour."""
+"""Rules, subscribers and silences from their buckets: current while running, unharmed by a malformed neighbour."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from alerting.metrics import Metrics
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
-from tocsin_common.documents import Destination, SignalRule, Subscriber, encode
-from tocsin_common.streams import ALERT_RULES, SUBSCRIBERS
+from tocsin_common.documents import Destination, SignalRule, Silence, Subscriber, encode
+from tocsin_common.streams import ALERT_RULES, SILENCES, SUBSCRIBERS
 from tocsin_common.subjects import encode_token
 
 
@@ -23,6 +23,8 @@ def rule(rule_id: str) -> SignalRule:
 
 
 ADA = Subscriber(subscriber_id="ada", name="Ada", destinations=[Destination(channel="console", address="here")])
+
+UPKEEP = Silence(silence_id="upkeep", starts_ms=0, ends_ms=1, author="ann")
 
 
 def directory(bus: Bus) -> tuple[Directory, CollectorRegistry]:
@@ -42,6 +44,7 @@ async def test_everything_there_is_is_known_after_loading(memory_bus: MemoryBus)
     known, _ = directory(memory_bus)
     await known.load()
     assert len(known.rules) == 1
+    assert known.rules.revision(rule("my rule!")) == 1
     assert known.subscribers == {"ada": ADA}
 
 
@@ -53,10 +56,12 @@ async def changes_are_followed(bus: Bus) -> None:
     following = asyncio.create_task(known.follow(stop))
     await bus.bucket(ALERT_RULES).put("b", encode(rule("b")))
     await bus.bucket(SUBSCRIBERS).put("ada", encode(ADA))
-    await until(lambda: len(known.rules) == 2 and "ada" in known.subscribers)
+    await bus.bucket(SILENCES).put("upkeep", encode(UPKEEP))
+    await until(lambda: len(known.rules) == 2 and "ada" in known.subscribers and len(known.silences) == 1)
     await bus.bucket(ALERT_RULES).delete("a")
     await bus.bucket(SUBSCRIBERS).delete("ada")
-    await until(lambda: len(known.rules) == 1 and not known.subscribers)
+    await bus.bucket(SILENCES).delete("upkeep")
+    await until(lambda: len(known.rules) == 1 and not known.subscribers and not known.silences)
     stop.set()
     await asyncio.wait_for(following, 5)
 
@@ -80,6 +85,11 @@ async def test_changes_are_followed_on_jetstream(jetstream_bus: JetStreamBus) ->
         ("bad", b'{"kind":"signal","rule_id":"bad","name":"n","subscribers":[],"colour":"red"}', "colour"),
         ("bad", b'{"kind":"price","rule_id":"bad","name":"n","subscribers":[]}', "exchange"),
         ("bad", b'{"kind":"smell"}', "kind"),
+        (
+            "bad",
+            b'{"kind":"price","rule_id":"bad","active_hours":{"start":"9:00","end":"10:00","zone":"Mars/Base"}}',
+            "active_hours",
+        ),
         ("bad", b"\xff", "bad"),
         ("bad", b'{"kind":"signal","rule_id":"other","name":"n","subscribers":[]}', "rule_id"),
     ],

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerting.audience import Doorkeeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
+from tocsin_common.documents import Destination, PriceRule, SignalRule, Silence, Subscriber, encode
 from tocsin_common.errors import Rejected
-from tocsin_common.events import AlertRaised, Event, FeedChanged, SendDue, SignalRaised, TradesReceived
+from tocsin_common.events import AlertRaised, AlertSuppressed, Event, FeedChanged, SendDue, SignalRaised, TradesReceived
 from tocsin_common.streams import (
     ALERT_RULES,
     ALERTING_SIGNALS,
@@ -25,6 +27,7 @@ from tocsin_common.streams import (
     DELIVERIES,
     SEND,
     SIGNALS,
+    SILENCES,
     SNAPSHOTS,
     SUBSCRIBERS,
     TRADES,
@@ -77,7 +80,7 @@ class Alerting:
         metrics = Metrics(self.registry)
         self.directory = Directory(bus, metrics)
         self.consumer = bus.consumer(durable)
-        pipeline = Pipeline(self.directory.subscribers, ttl_ms=60_000)
+        pipeline = Pipeline(Doorkeeper(self.directory.subscribers, self.directory.silences), ttl_ms=60_000)
         self.intake = Intake(bus, durable, self.directory.rules, pipeline, metrics, lambda *_: None)
 
     async def start(self) -> Alerting:
@@ -232,6 +235,63 @@ async def test_batches_taken_one_by_one_after_a_failure_ring_the_same(bus: Memor
     whole = rings((await alerting.intake.decide(batch)).events())
     single = [title for item in batch for title in rings((await alerting.intake.decide([item])).events())]
     assert single == whole == ["A/B rose above 100", "A/B fell below 100"]
+
+
+def ringing(events: Sequence[Event]) -> list[int | str]:
+    """Market times of what rang, and the reasons of what did not."""
+    return [event.ts_ms if isinstance(event, AlertRaised) else event.reason for event in events if is_decision(event)]
+
+
+def is_decision(event: Event) -> TypeGuard[AlertRaised | AlertSuppressed]:
+    return isinstance(event, AlertRaised | AlertSuppressed)
+
+
+SELDOM = SignalRule(rule_id="all", name="all", subscribers=["ada"], at_most_every_s=90, cooldown_s=90)
+
+
+async def test_what_rang_when_is_known_after_a_restart_from_the_stream_of_alerts(bus: MemoryBus) -> None:
+    await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
+    await bus.publish([signal(1)])
+    assert ringing(await (await Alerting(bus, ALERTING_SIGNALS).start()).take()) == [120_000]
+    await bus.publish([signal(2), signal(3)])
+    assert ringing(await (await Alerting(bus, ALERTING_SIGNALS).start()).take()) == ["cooldown", 240_000]
+
+
+async def test_a_rule_written_again_starts_anew(bus: MemoryBus) -> None:
+    once = msgspec.structs.replace(SELDOM, frequency="once")
+    for number in range(2):
+        await bus.bucket(ALERT_RULES).put("all", encode(once))
+        await bus.publish([signal(2 * number), signal(2 * number + 1)])
+        alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+        assert ringing(await alerting.take()) == [60_000 * (2 * number + 1), "cooldown"]
+
+
+@pytest.mark.parametrize("stored", range(4))
+async def test_what_was_decided_before_a_crash_stands_whatever_was_set_since(bus: MemoryBus, stored: int) -> None:
+    await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
+    await bus.publish([signal(1), signal(2), signal(3)])
+    killed = await Alerting(bus, ALERTING_SIGNALS).start()
+    decided = (await killed.intake.decide(await killed.fetch())).alerts
+    assert ringing(decided) == [120_000, "cooldown", 240_000]
+    await bus.publish(decided[:stored])
+    upkeep = Silence(silence_id="upkeep", starts_ms=0, ends_ms=10**9, author="ann")
+    await bus.bucket(SILENCES).put("upkeep", encode(upkeep))
+    forget_ids(bus, ALERTS)
+    await (await Alerting(bus, ALERTING_SIGNALS).start()).take()
+    last = (await bus.stream_state(ALERTS)).last_seq
+    on_stream = [message.event() for message in await bus.reader(ALERTS, after=0).through(last)]
+    assert ringing(on_stream) == [*ringing(decided)[:stored], *["silenced"] * (3 - stored)]
+    assert len(await due_work(bus)) == 2 * sum(isinstance(event, AlertRaised) for event in on_stream)
+
+
+async def test_a_failed_publish_is_repeated_with_the_same_decisions(bus: MemoryBus) -> None:
+    await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
+    await bus.publish([signal(number) for number in range(4)])
+    alerting = await Alerting(bus, ALERTING_SIGNALS).start()
+    batch = await alerting.fetch()
+    first = ringing((await alerting.intake.decide(batch)).alerts)
+    assert first == [60_000, "cooldown", 180_000, "cooldown"]
+    assert ringing((await alerting.intake.decide(batch)).alerts) == first
 
 
 async def test_a_stream_made_anew_starts_with_no_memory(bus: MemoryBus) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from alerting.pipeline import Match, Outbox, Pipeline
+from alerting.audience import Doorkeeper
+from alerting.causes import Cause, Match
+from alerting.limits import Rung
+from alerting.pipeline import Outbox, Pipeline
 from alerting.prices import Crossing
 from alerting.render import change, duration, moment, of_crossing, of_signal, price, words
-from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber
+from alerting.silences import Silences
+from tocsin_common.documents import AlertRule, Destination, PriceRule, SignalRule, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed, SignalRaised, encode
 
 SIGNAL = SignalRaised(
@@ -28,6 +32,7 @@ SIGNAL = SignalRaised(
     reasons=["EMA 12 crossed above EMA 26", "close is above EMA 200"],
 )
 CROSSING = Crossing("binance", "BTC/USDT", 65_000.0, "above", 64_999.0, 65_001.2, 1_723_165_200_123, "77")
+LEVEL = PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000.0)
 PHONE = Destination(channel="telegram", address="4242")
 HOOK = Destination(channel="webhook", address="https://example.org")
 
@@ -36,11 +41,13 @@ def subscriber(subscriber_id: str = "ada", *destinations: Destination, **given: 
     return Subscriber(subscriber_id=subscriber_id, name="Ada", destinations=list(destinations), **given)  # type: ignore[arg-type]
 
 
-def run(*subscribers: Subscriber, told: list[str] | None = None) -> Outbox:
+def run(
+    *subscribers: Subscriber, told: list[str] | None = None, rule: AlertRule | None = None, cause: Cause = SIGNAL
+) -> Outbox:
     ids = [each.subscriber_id for each in subscribers] if told is None else told
-    rule = SignalRule(rule_id="r", name="my rule", subscribers=ids)
-    pipeline = Pipeline({each.subscriber_id: each for each in subscribers}, ttl_ms=60_000)
-    return pipeline.run([Match.of(rule, SIGNAL, stored_ms=1_000)], now_ms=1_005)
+    rule = rule or SignalRule(rule_id="r", name="my rule", subscribers=ids)
+    pipeline = Pipeline(Doorkeeper({each.subscriber_id: each for each in subscribers}, Silences()), ttl_ms=60_000)
+    return pipeline.run([Match.of(rule, 7, cause, stored_ms=1_000)], Rung(), {}, now_ms=1_005)
 
 
 def reasons(outbox: Outbox) -> list[str]:
@@ -63,12 +70,7 @@ def test_the_signal_goes_along_where_a_picture_of_it_is_shown() -> None:
     mail = Destination(channel="email", address="ada@example.org")
     due = run(subscriber("ada", PHONE, HOOK, mail)).due
     assert {event.channel: event.signal for event in due} == {"telegram": SIGNAL, "webhook": None, "email": SIGNAL}
-    ringing = Match.of(
-        PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000.0),
-        CROSSING,
-        stored_ms=1_000,
-    )
-    [price_due] = Pipeline({"ada": subscriber("ada", PHONE)}, ttl_ms=60_000).run([ringing], now_ms=1_005).due
+    [price_due] = run(subscriber("ada", PHONE), rule=LEVEL, cause=CROSSING).due
     assert price_due.signal is None
 
 
@@ -143,9 +145,7 @@ def test_a_crossing_reads_as_a_person_would_say_it() -> None:
 
 
 def test_a_price_alert_names_the_crossing_as_its_cause() -> None:
-    rule = PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000)
-    pipeline = Pipeline({"ada": subscriber("ada", PHONE)}, ttl_ms=60_000)
-    [alert] = pipeline.run([Match.of(rule, CROSSING, stored_ms=0)], now_ms=0).alerts
+    [alert] = run(subscriber("ada", PHONE), rule=LEVEL, cause=CROSSING).alerts
     assert isinstance(alert, AlertRaised)
     assert (alert.kind, alert.cause_id, alert.ts_ms) == ("price", CROSSING.cause_id, CROSSING.ts_ms)
 

@@ -36,7 +36,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.OrderFilled: "paper.{portfolio}.fill",
     events.SignalSkipped: "paper.{portfolio}.skip",
     events.EquityMarked: "paper.{portfolio}.equity",
-    events.AlertRaised: "alerts.raised.{rule}",
+    events.AlertRaised: "alerts.raised.{rule}.{exchange}.{symbol}",
     events.AlertSuppressed: "alerts.suppressed.{rule}",
     events.DeliveryChanged: "deliveries.{channel}.{delivery}",
     events.SendDue: "send.{channel}",

@@ -4,46 +4,90 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from tocsin_common.errors import Malformed
-from tocsin_common.events import ChannelName, Side
+from tocsin_common.events import ChannelName, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
+ClockTime = Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+Frequency = Literal["every", "once", "once_per_candle"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A value of a key-value bucket, stored as JSON under its own id."""
 
 
-class SignalRule(Document, frozen=True, kw_only=True, tag="signal", tag_field="kind"):
-    """Alert on signals. An empty list means any; `subscribers` are ids in the bucket `subscribers`."""
+class Hours(Document, frozen=True, kw_only=True):
+    """A span of every day from `start` up to `end` (`HH:MM`), or up to the next day's `end` where that is not later.
+
+    It goes by the clock on the wall in `zone` (an IANA name): an hour that daylight saving skips is not there, and one
+    it repeats is there twice. `days`: only spans that start on these; none given: on all.
+    """
+
+    start: ClockTime
+    end: ClockTime
+    zone: Name = "UTC"
+    days: list[Day] = []
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{self.zone!r} is no time zone") from error
+
+
+class Rule(Document, frozen=True, kw_only=True):
+    """What every alert rule has. All times are market time: of what happened, not of when it was heard of.
+
+    `subscribers` are ids in the bucket `subscribers`, `owner` is the one it belongs to; `channels` the only ones it
+    goes out on. `frequency` and `at_most_every_s` count for each instrument of its own, `cooldown_s` is the least time
+    between any two alerts of the rule; 0 is no limit. `candle` is what `once_per_candle` goes by where prices or feeds
+    are watched; other rules go by the candle that was closed. The rule rings only in `active_hours`, and before
+    `expires_ms`. A rule that is written again starts anew: what it rang before does not count.
+    """
 
     rule_id: Name
     name: Name
     subscribers: list[Name]
+    owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    severity: Severity = "info"
+    channels: list[ChannelName] = []
+    frequency: Frequency = "every"
+    candle: Timeframe = "1m"
+    at_most_every_s: Seconds = 0
+    cooldown_s: Seconds = 0
+    active_hours: Hours | None = None
+    expires_ms: int | None = None
+    enabled: bool = True
+    note: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+
+
+class SignalRule(Rule, frozen=True, kw_only=True, tag="signal", tag_field="kind"):
+    """Alert on signals. An empty list means any."""
+
     exchanges: list[Name] = []
     symbols: list[Name] = []
     strategies: list[Name] = []
     timeframes: list[Name] = []
     sides: list[Side] = []
     min_confidence: Percent = 0
-    enabled: bool = True
 
 
-class PriceRule(Document, frozen=True, kw_only=True, tag="price", tag_field="kind"):
-    """Alert when the price crosses `level` in `direction`, on every crossing."""
+class PriceRule(Rule, frozen=True, kw_only=True, tag="price", tag_field="kind"):
+    """Alert when the price crosses `level` in `direction`."""
 
-    rule_id: Name
-    name: Name
-    subscribers: list[Name]
     exchange: Name
     symbol: Name
     level: Annotated[float, msgspec.Meta(gt=0)]
     direction: Literal["above", "below", "either"] = "either"
-    enabled: bool = True
 
 
 AlertRule = SignalRule | PriceRule
@@ -63,13 +107,39 @@ class Destination(Document, frozen=True, kw_only=True):
 
 
 class Subscriber(Document, frozen=True, kw_only=True):
-    """Somebody who gets alerts. `muted_until_ms`: alerts of before that market time are suppressed (0: not muted)."""
+    """Somebody who gets alerts. All times are market time.
+
+    `muted_until_ms`: no alerts of before that (0: not muted). `quiet_hours`: none in these, but for the severities in
+    `wakes_for`. `severities`: only these, ever; none given: all.
+    """
 
     subscriber_id: Name
     name: Name
     destinations: list[Destination]
     enabled: bool = True
     muted_until_ms: int = 0
+    quiet_hours: Hours | None = None
+    wakes_for: list[Severity] = []
+    severities: list[Severity] = []
+
+
+class Silence(Document, frozen=True, kw_only=True):
+    """No alerts of what it matches, from `starts_ms` up to `ends_ms` of market time; `comment` says why, `author` who.
+
+    An empty list matches everything: a silence with `symbols` alone is for these symbols, whatever the rule.
+    """
+
+    silence_id: Name
+    starts_ms: int
+    ends_ms: int
+    author: Name
+    comment: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    rules: list[Name] = []
+    subscribers: list[Name] = []
+    exchanges: list[Name] = []
+    symbols: list[Name] = []
+    strategies: list[Name] = []
+    severities: list[Severity] = []
 
 
 class Portfolio(Document, frozen=True, kw_only=True):

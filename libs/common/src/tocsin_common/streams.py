@@ -94,7 +94,9 @@ ENGINE = Stream(name="ENGINE", subjects=("engine.*.*",), durability="async", max
 stream of its own, so that who watches it is not handed every signal, and a full one harms nothing else."""
 OUTCOMES = Stream(name="OUTCOMES", subjects=("outcomes.*.*.*.*",), durability="sync")
 PAPER = Stream(name="PAPER", subjects=("paper.*.*",), durability="sync")
-ALERTS = Stream(name="ALERTS", subjects=("alerts.*.*",), durability="sync", max_age_s=365 * DAY_S)
+ALERTS = Stream(
+    name="ALERTS", subjects=("alerts.raised.*.*.*", "alerts.suppressed.*"), durability="sync", max_age_s=365 * DAY_S
+)
 DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
 SEND = Stream(name="SEND", subjects=("send.*",), durability="sync", work_queue=True)
 DEAD = Stream(
@@ -142,6 +144,7 @@ class Bucket:
 
 ALERT_RULES = Bucket("alert_rules")
 SUBSCRIBERS = Bucket("subscribers")
+SILENCES = Bucket("silences")
 PORTFOLIOS = Bucket("portfolios")
 API_KEYS = Bucket("api_keys")
 SEEDED = Bucket("seeded", history=1)
@@ -151,7 +154,7 @@ LEASES = Bucket("leases", history=1, expires=True)
 """Who does what only one may do (`bus.leases`). Synced: a lease that a crashed server forgot would have two holders."""
 PROGRESS = Bucket("progress", durability="async", history=1)
 """How far each replica of market-ingest and of signal-engine has come, for the ones that write the clock."""
-BUCKETS = (ALERT_RULES, SUBSCRIBERS, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS)
+BUCKETS = (ALERT_RULES, SUBSCRIBERS, SILENCES, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS)
 
 
 @dataclass(frozen=True)

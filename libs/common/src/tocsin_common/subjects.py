@@ -112,8 +112,18 @@ def paper(portfolio: str, event: str) -> str:
     return f"paper.{encode_token(portfolio)}.{event}"
 
 
-def alert(decision: str, rule_id: str) -> str:
-    return f"alerts.{decision}.{encode_token(rule_id)}"
+def alert_raised(rule_id: str, exchange: str, symbol: str) -> str:
+    """`symbol` empty: the whole exchange."""
+    return f"alerts.raised.{encode_token(rule_id)}.{encode_token(exchange)}.{encode_token(symbol or '*')}"
+
+
+def alerts_raised_by(rule_id: str) -> str:
+    """The pattern of everything a rule rang."""
+    return f"alerts.raised.{encode_token(rule_id)}.*.*"
+
+
+def alert_suppressed(rule_id: str) -> str:
+    return f"alerts.suppressed.{encode_token(rule_id)}"
 
 
 def delivery(channel: str, delivery_id: str) -> str:

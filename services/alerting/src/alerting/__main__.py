@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from random import Random
 
+from alerting.audience import Doorkeeper
 from alerting.channels import SHOW_PICTURES
 from alerting.channels.open import open_channels
 from alerting.config import Settings
@@ -21,7 +22,7 @@ from tocsin_common.streams import ALERTING_CANDLES, ALERTING_SEND, ALERTING_SIGN
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Rules and subscribers first, then one sender pool per channel, then three intakes into the pipeline."""
+    """Rules, subscribers and silences first, then one sender pool per channel, then three intakes into the pipeline."""
     settings, bus = service.settings.alerting, service.bus
     metrics = Metrics(service.registry)
     directory = Directory(bus, metrics)
@@ -53,7 +54,9 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
-    pipeline = Pipeline(directory.subscribers, ttl_ms=int(settings.delivery.ttl_s * 1000))
+    pipeline = Pipeline(
+        Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
+    )
     for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES):
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))

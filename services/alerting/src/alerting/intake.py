@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import structlog
 
+from alerting.causes import Cause, Match
+from alerting.limits import Rung
 from alerting.metrics import Metrics
-from alerting.pipeline import Match, Outbox, Pipeline
-from alerting.prices import Crossing, PriceWatch
+from alerting.pipeline import Outbox, Pipeline
+from alerting.prices import PriceWatch
+from alerting.recall import recall
 from alerting.redo import Redo
 from alerting.rules import Rules
 from tocsin_common.bus.consume import Incoming
@@ -39,7 +42,7 @@ log = structlog.get_logger()
 
 SNAPSHOT_EVERY_S = 5.0
 
-Found = Iterable[tuple[AlertRule, SignalRaised | Crossing]]
+Found = Iterable[tuple[AlertRule, Cause]]
 
 HandOver = Callable[[SendDue, DeliveryChanged, int], None]
 """Takes work by the hand whose ledger was opened just now: the work, the entry, and the entry's sequence."""
@@ -68,6 +71,7 @@ class Intake:
         self._pipeline = pipeline
         self._metrics = metrics
         self._watch = PriceWatch(rules)
+        self._rung = Rung()
         self._redo = Redo(bus, through=0, alerts_seq=0)
         self._silent_through = 0
         self._handled_through = 0
@@ -114,10 +118,13 @@ class Intake:
         first, last = batch[0].message.seq, batch[-1].message.seq
         await self._settle(first)
         self._handled_through = last
-        now_ms = time.time_ns() // 1_000_000
-        outbox = self._pipeline.run(self._matches(batch), now_ms=now_ms)
-        if first <= self._redo.through:
-            outbox = await self._redo.without_stored(outbox)
+        again = first <= self._redo.through
+        before = await self._redo.decided() if again else {}
+        matches = self._matches(batch)
+        await recall(self._bus, self._rung, matches)
+        outbox = self._pipeline.run(matches, self._rung, before, now_ms=time.time_ns() // 1_000_000)
+        if again:
+            outbox = await self._redo.without_opened(outbox)
         self._redo.through = max(self._redo.through, last)
         self._count(outbox)
         return outbox
@@ -126,8 +133,10 @@ class Intake:
         """A batch that goes on where the last one ended proves that one published; otherwise that one comes again."""
         if first <= self._handled_through:
             self._watch.last.revert()
+            self._rung.revert()
             return
         self._watch.last.settle()
+        self._rung.settle()
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._snapshot_due_s:
             await self._save(after_redo=first > self._redo.through)
@@ -139,7 +148,9 @@ class Intake:
         for item in batch:
             found = list(self._find(item.event))
             if item.message.seq > self._silent_through:
-                matches += [Match.of(rule, cause, item.message.stored_ms) for rule, cause in found]
+                matches += [
+                    Match.of(rule, self._rules.revision(rule), cause, item.message.stored_ms) for rule, cause in found
+                ]
         return matches
 
     def _find(self, event: AnyEvent) -> Found:

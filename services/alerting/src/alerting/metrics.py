@@ -52,5 +52,5 @@ class Metrics:
             registry=registry,
         )
         self.documents_ignored = Counter(
-            "alerting_documents_ignored", "Malformed rules and subscribers.", ["bucket"], registry=registry
+            "alerting_documents_ignored", "Malformed rules, subscribers and silences.", ["bucket"], registry=registry
         )

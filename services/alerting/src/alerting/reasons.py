@@ -8,10 +8,23 @@ from enum import StrEnum
 class Suppressed(StrEnum):
     """Why a subscriber is not told of an alert."""
 
+    # the rule rings for nobody
+    RULE_EXPIRED = "rule_expired"
+    OUTSIDE_HOURS = "outside_hours"
+    ONCE = "once"
+    SAME_CANDLE = "same_candle"
+    TOO_OFTEN = "too_often"
+    COOLDOWN = "cooldown"
+    # for nobody, or not for this one
+    SILENCED = "silenced"
+    # not for this one
     UNKNOWN_SUBSCRIBER = "unknown_subscriber"
     SUBSCRIBER_DISABLED = "subscriber_disabled"
     MUTED = "muted"
+    SEVERITY_OFF = "severity_off"
+    QUIET_HOURS = "quiet_hours"
     NO_DESTINATION = "no_destination"
+    NO_CHANNEL = "no_channel"
 
 
 class NoPicture(StrEnum):

@@ -9,11 +9,13 @@ inputs, which is nearly all of them, are published without a single look.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
+from alerting.audience import Decided
 from alerting.pipeline import Outbox
 from tocsin_common.bus.protocol import Bus, Reader, Received
-from tocsin_common.events import TERMINAL_STATES, DeliveryChanged
+from tocsin_common.events import TERMINAL_STATES, AlertRaised, AlertSuppressed, DeliveryChanged
 from tocsin_common.streams import ALERTS, DELIVERIES
 
 LOOKUPS_AT_ONCE = 64
@@ -27,36 +29,42 @@ class Redo:
         self.alerts_seq = alerts_seq
         self._bus = bus
         self._reader: Reader | None = None
-        self._stored: set[str] = set()
+        self._decided: defaultdict[str, Decided] = defaultdict(Decided)
 
     async def advance(self, alerts_seq: int) -> None:
         """Everything up to here is published: what is checked later lies behind this position."""
         self.alerts_seq = alerts_seq
-        self._stored.clear()
+        self._decided.clear()
         if self._reader is not None:
             await self._reader.close()
             self._reader = None
 
-    async def without_stored(self, outbox: Outbox) -> Outbox:
-        """Leave only what is missing. Work is due again until its delivery has ended: it may have been begun before it
-        was queued. The sender reads the ledger before every attempt, so work given twice is done once."""
-        await self._read_alerts()
+    async def decided(self) -> Mapping[str, Decided]:
+        """What was decided before, by alert. It stands, whatever was set otherwise since."""
+        if self._reader is None:
+            self._reader = self._bus.reader(ALERTS, after=self.alerts_seq)
+        state = await self._bus.stream_state(ALERTS)
+        for message in await self._reader.through(state.last_seq):
+            match message.event():
+                case AlertRaised(alert_id=alert_id, subscribers=told):
+                    self._decided[alert_id].told = told
+                case AlertSuppressed(alert_id=alert_id, subscriber_id=spared):
+                    self._decided[alert_id].spared.add(spared)
+        return self._decided
+
+    async def without_opened(self, outbox: Outbox) -> Outbox:
+        """Leave only deliveries that are not open yet, and work whose delivery has not ended: it may have been begun
+        before it was queued. The sender reads the ledger before every attempt, so work given twice is done once."""
         ledger = await self._ledger(outbox.queued)
         missing = {d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None}
         waiting = {
             d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None or _goes_on(last)
         }
         return Outbox(
-            alerts=[alert for alert in outbox.alerts if alert.event_id not in self._stored],
+            alerts=outbox.alerts,
             queued=[delivery for delivery in outbox.queued if delivery.delivery_id in missing],
             due=[due for due in outbox.due if due.delivery_id in waiting],
         )
-
-    async def _read_alerts(self) -> None:
-        if self._reader is None:
-            self._reader = self._bus.reader(ALERTS, after=self.alerts_seq)
-        state = await self._bus.stream_state(ALERTS)
-        self._stored.update(message.message_id for message in await self._reader.through(state.last_seq))
 
     async def _ledger(self, deliveries: Sequence[DeliveryChanged]) -> list[Received | None]:
         found: list[Received | None] = []

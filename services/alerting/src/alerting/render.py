@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from alerting.causes import Match
 from alerting.prices import Crossing
 from tocsin_common.events import SignalRaised
 
@@ -22,6 +23,17 @@ class Content:
     title: str
     text: str
     fields: dict[str, str]
+
+
+def of_match(match: Match) -> Content:
+    """Say it in words; one that is more than for information says so."""
+    if isinstance(match.cause, SignalRaised):
+        content = of_signal(match.cause, match.rule.name)
+    else:
+        content = of_crossing(match.cause, match.rule.name)
+    if match.rule.severity == "info":
+        return content
+    return replace(content, fields={"Severity": words(match.rule.severity), **content.fields})
 
 
 def of_signal(signal: SignalRaised, rule_name: str) -> Content:

@@ -48,19 +48,27 @@ class Rules:
 
     def __init__(self) -> None:
         self._rules: dict[str, AlertRule] = {}
+        self._revisions: dict[str, int] = {}
         self._by_kind: dict[tuple[str, ...], tuple[SignalRule, ...]] = {}
         self._levels: dict[Instrument, Levels] | None = None
 
     def __len__(self) -> int:
         return len(self._rules)
 
-    def put(self, rule: AlertRule) -> None:
+    def put(self, rule: AlertRule, revision: int = 0) -> None:
+        """`revision` names this writing of the rule."""
         self._rules[rule.rule_id] = rule
+        self._revisions[rule.rule_id] = revision
         self._forget_answers()
 
     def drop(self, rule_id: str) -> None:
         self._rules.pop(rule_id, None)
+        self._revisions.pop(rule_id, None)
         self._forget_answers()
+
+    def revision(self, rule: AlertRule) -> int:
+        """Which writing of a rule in force this is."""
+        return self._revisions[rule.rule_id]
 
     def for_signal(self, signal: SignalRaised) -> list[SignalRule]:
         """The enabled rules that want this signal, in the order they were made."""

@@ -22,6 +22,7 @@ from tocsin_common.events.alerts import (
     DeliveryChanged,
     DeliveryState,
     SendDue,
+    Severity,
 )
 from tocsin_common.events.engine import (
     IndicatorsComputed,
@@ -117,6 +118,7 @@ __all__ = [
     "Risk",
     "RoundsChanged",
     "SendDue",
+    "Severity",
     "Side",
     "SignalRaised",
     "SignalSkipped",

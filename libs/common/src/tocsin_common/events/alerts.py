@@ -12,11 +12,15 @@ from tocsin_common.ids import derive
 DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook")
+Severity = Literal["info", "warning", "critical"]
 TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})
 
 
 class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
-    """A rule matched. `cause_id` is the signal's id, or the id of the trade that crossed the level."""
+    """A rule rings. `cause_id` is the signal's id, or the id of whatever else the rule saw.
+
+    `symbol` is empty where a whole exchange is meant. `rule_revision` is which writing of the rule it was.
+    """
 
     alert_id: str
     rule_id: str
@@ -29,10 +33,12 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     text: str
     fields: dict[str, str]
     subscribers: list[str]
+    severity: Severity = "info"
+    rule_revision: int = 0
 
     @property
     def subject(self) -> str:
-        return subjects.alert("raised", self.rule_id)
+        return subjects.alert_raised(self.rule_id, self.exchange, self.symbol)
 
     @property
     def event_id(self) -> str:
@@ -40,18 +46,19 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
 
 
 class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1"):
-    """A rule matched, but a subscriber is not told; `reason` says why."""
+    """A rule matched, but a subscriber (None: anybody) is not told; `reason` says why, and `silence_id` by what."""
 
     alert_id: str
     rule_id: str
     cause_id: str
-    subscriber_id: str
+    subscriber_id: str | None
     ts_ms: int
     reason: str
+    silence_id: str = ""
 
     @property
     def subject(self) -> str:
-        return subjects.alert("suppressed", self.rule_id)
+        return subjects.alert_suppressed(self.rule_id)
 
     @property
     def event_id(self) -> str:

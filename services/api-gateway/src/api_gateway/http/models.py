@@ -118,7 +118,7 @@ class Alert(BaseModel):
     text: str | None
     fields: dict[str, str] | None
     subscribers: list[str] | None = Field(description="Who is told, when raised.")
-    subscriber_id: str | None = Field(description="Who is not told, when suppressed.")
+    subscriber_id: str | None = Field(description="Who is not told, when suppressed; null: anybody.")
     reason: str | None = Field(description="Why it was suppressed.")
 
 

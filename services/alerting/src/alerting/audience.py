@@ -1,0 +1,112 @@
+"""Who is told of an alert, and who is not and why. Pure; everything is judged at the market time of the match.
+
+A rule that may not ring spares everybody with one statement. Where it may, each subscriber is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from alerting.causes import Match
+from alerting.hours import within
+from alerting.limits import Rung
+from alerting.reasons import Suppressed
+from alerting.silences import Silences, over
+from tocsin_common.documents import AlertRule, Subscriber
+from tocsin_common.events import AlertSuppressed
+
+
+@dataclass(slots=True)
+class Decided:
+    """What was stated of an alert before: who is told (None: it did not ring), and who (None: everybody) is spared."""
+
+    told: list[str] | None = None
+    spared: set[str | None] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Audience:
+    """`rings`: the alert is raised; also where a rule has no subscribers at all."""
+
+    rings: bool = False
+    told: list[Subscriber] = field(default_factory=list)
+    spared: list[AlertSuppressed] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Doorkeeper:
+    """Judges matches by what is set now; `subscribers` and `silences` are kept current by their owner."""
+
+    subscribers: Mapping[str, Subscriber]
+    silences: Silences
+
+    def judge(self, match: Match, rung: Rung, before: Decided) -> Audience:
+        """Decide who is told. What was decided before, and perhaps stored in part, is not decided otherwise."""
+        if before.told is not None:
+            known = [self.subscribers[name] for name in before.told if name in self.subscribers]
+            return Audience(rings=True, told=known)
+        if None in before.spared:
+            return Audience()
+        silences = self.silences.of(match)
+        if reason := out_of_force(match.rule, match.ts_ms):
+            return Audience(spared=[spare(match, None, reason)])
+        if silence_id := over(silences, None):
+            return Audience(spared=[spare(match, None, Suppressed.SILENCED, silence_id)])
+        if reason := rung.too_soon(match):
+            return Audience(spared=[spare(match, None, reason)])
+        audience = Audience()
+        for name in dict.fromkeys(match.rule.subscribers):
+            if name in before.spared:
+                continue
+            subscriber, silence_id = self.subscribers.get(name), over(silences, name)
+            reason = unwilling(subscriber, match) or (Suppressed.SILENCED if silence_id else None)
+            if subscriber is None or reason:
+                audience.spared.append(spare(match, name, reason or Suppressed.UNKNOWN_SUBSCRIBER, silence_id))
+            else:
+                audience.told.append(subscriber)
+        audience.rings = bool(audience.told) or not match.rule.subscribers
+        return audience
+
+
+def out_of_force(rule: AlertRule, ts_ms: int) -> Suppressed | None:
+    """Why a rule does not ring for what happened at a market time, whoever listens."""
+    if rule.expires_ms is not None and ts_ms >= rule.expires_ms:
+        return Suppressed.RULE_EXPIRED
+    if rule.active_hours and not within(rule.active_hours, ts_ms):
+        return Suppressed.OUTSIDE_HOURS
+    return None
+
+
+def unwilling(subscriber: Subscriber | None, match: Match) -> Suppressed | None:
+    """Why a subscriber is not told; None: tell."""
+    rule = match.rule
+    if subscriber is None:
+        return Suppressed.UNKNOWN_SUBSCRIBER
+    if not subscriber.enabled:
+        return Suppressed.SUBSCRIBER_DISABLED
+    if match.ts_ms < subscriber.muted_until_ms:
+        return Suppressed.MUTED
+    if subscriber.severities and rule.severity not in subscriber.severities:
+        return Suppressed.SEVERITY_OFF
+    quiet = subscriber.quiet_hours
+    if quiet and rule.severity not in subscriber.wakes_for and within(quiet, match.ts_ms):
+        return Suppressed.QUIET_HOURS
+    if not subscriber.destinations:
+        return Suppressed.NO_DESTINATION
+    if rule.channels and not any(one.channel in rule.channels for one in subscriber.destinations):
+        return Suppressed.NO_CHANNEL
+    return None
+
+
+def spare(match: Match, subscriber_id: str | None, reason: Suppressed, silence_id: str = "") -> AlertSuppressed:
+    """State that somebody (None: anybody) is not told."""
+    return AlertSuppressed(
+        alert_id=match.alert_id,
+        rule_id=match.rule.rule_id,
+        cause_id=match.cause_id,
+        subscriber_id=subscriber_id,
+        ts_ms=match.ts_ms,
+        reason=reason,
+        silence_id=silence_id if reason is Suppressed.SILENCED else "",
+    )
