@@ -25,13 +25,18 @@ def merged(fetched: Sequence[Row], held: Sequence[Row], *, by_order: bool) -> li
 
 def _places(fetched: Sequence[Row], held: Sequence[Row]) -> dict[str | None, float]:
     """Where held rows belong among fetched ones of the same time: after the one they followed when they arrived; before
-    all, if such a one came only later; after all, if REST knows none of them yet."""
+    all, if such a one came only later or REST knows later times; after all, if it knows none of them yet."""
     at = {row.trade_id: place for place, row in enumerate(fetched)}
-    place = -1.0 if any(row.trade_id in at for row in held) else float(len(fetched))
+    before_all, after_all = -1.0, float(len(fetched))
+    newest = fetched[-1].order if fetched else 0
+    known = any(row.trade_id in at for row in held)
+    place: float | None = None
     places: dict[str | None, float] = {}
     for row in held:
-        place = at[row.trade_id] + 0.5 if row.trade_id in at else place
-        places[row.trade_id] = place
+        if row.trade_id in at:
+            place = at[row.trade_id] + 0.5
+        unknown = before_all if known or row.order < newest else after_all
+        places[row.trade_id] = unknown if place is None else place
     return places
 
 
