@@ -1,8 +1,9 @@
-"""nats-py's client with two of its habits changed."""
+"""nats-py's client with three of its habits changed."""
 
 from __future__ import annotations
 
 from nats.aio.client import Client as NatsClient
+from nats.errors import BadHeaderError
 
 from tocsin_common.bus.answers import Headers
 
@@ -23,3 +24,26 @@ class Client(NatsClient):  # type: ignore[misc]  # nats-py is not typed
         """
         lines = (line.partition(":") for line in raw.decode(errors="replace").split("\r\n"))
         return {name.strip(): value.strip() for name, colon, value in lines if colon}
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: Headers | None
+    ) -> None:
+        """With all headers in one piece and one copy of the payload: looking at every character of every header took
+        longer than all the rest of a small message, and a large one was copied three times.
+
+        Raises BadHeaderError for a header of several lines. Should a newer nats-py no longer call this, sending is
+        slower and otherwise the same.
+        """
+        if headers is None:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if lines.count("\n") + lines.count("\r") != 2 * len(headers):
+            raise BadHeaderError(" ".join(headers))
+        head = f"NATS/1.0\r\n{lines}\r\n".encode()
+        command = f"HPUB {subject} {reply} {len(head)} {len(head) + payload_size}\r\n".encode()
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        await self._send_command(b"".join((command, head, payload, b"\r\n")))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
