@@ -135,3 +135,15 @@ async def test_writers_on_several_connections_each_keep_their_order_whatever_the
     for events, stored in zip(lists, receipts, strict=True):
         assert [by_seq[receipt.seq] for receipt in stored] == events
         assert sorted(receipt.seq for receipt in stored) == [receipt.seq for receipt in stored]
+
+
+async def test_headers_arrive_as_they_were_and_none_smuggles_in_another(jetstream_bus: JetStreamBus) -> None:
+    connection, heard = jetstream_bus.connection, asyncio.Queue[Any]()
+    subject = connection.new_inbox()
+    subscription = await connection.subscribe(subject, heard.put)
+    for value in ("plain: and 'quoted', é", "two\r\nInjected: lines"):
+        await connection.send(subject, b"data", headers={"First": value, "Second": "2"})
+    found = [(await asyncio.wait_for(heard.get(), 10)).headers for _ in range(2)]
+    assert found[0] == {"First": "plain: and 'quoted', é", "Second": "2"}
+    assert found[1].keys() == {"First", "Second"}
+    await connection.unsubscribe(subscription)
