@@ -99,10 +99,13 @@ class _Pipeline:
         await self._publisher.store(self._ingest.take_stored(unclosed, resumed.closed))
         if self._source.live:
             self._interrupt_all()
-        async for chunk in self._source.chunks(resumed.progress.cursor):
-            await self._take(chunk)
-            if self._stop.is_set() or chunk.ended:
-                break
+        try:
+            async for chunk in self._source.chunks(resumed.progress.cursor):
+                await self._take(chunk)
+                if self._stop.is_set() or chunk.ended:
+                    break
+        finally:
+            await self._publisher.finish()
         log.info("source stopped", ended=self._ingest.progress.ended, **self._ingest.progress.totals)
 
     async def _take(self, chunk: Chunk) -> None:

@@ -13,8 +13,10 @@ from market_ingest.candles import MINUTE_MS
 from market_ingest.columns import Instrument
 from market_ingest.config import MAX_LAG_MARKS
 from market_ingest.ingest import Ingest
+from market_ingest.marking import Marking
 from market_ingest.metrics import IngestMetrics
 from market_ingest.packed import largest
+from market_ingest.partitions.merging import Report
 from market_ingest.partitions.replica import Replica
 from market_ingest.resume import Resumed
 from tocsin_common.bus.consume import insist, pause
@@ -52,6 +54,7 @@ class Publisher:
         self._trades_seq, self._candles_seq = resumed.trades_seq, resumed.candles_seq
         self._trades_backlog, self._candles_backlog = resumed.trades_backlog, resumed.candles_backlog
         self._unanswered: deque[ClockAdvanced] = deque(maxlen=MAX_LAG_MARKS)
+        self._marking: Marking[ClockAdvanced | Report] = Marking(self._store_mark)
 
     async def store(self, events: Sequence[Event]) -> None:
         """Store events in order. Returns when the server has them all."""
@@ -73,7 +76,7 @@ class Publisher:
             self._candles_backlog.add(Instrument(event.exchange, event.symbol), event.open_ms[-1], seq)
 
     async def mark(self) -> None:
-        """Tell the consumers how far the market has come."""
+        """Tell the consumers how far the market has come; a live one goes on meanwhile."""
         progress = self._ingest.progress
         trades_from, candles_from = self._needed()
         mark = ClockAdvanced(
@@ -88,13 +91,13 @@ class Publisher:
             ended=progress.ended,
             totals=dict(progress.totals),
         )
-        if (replica := self._replica) is not None:
-            await insist(self._stop, lambda: replica.report(mark), "tell how far the market has come")
-            return
-        await self._publish([mark])
-        self._unanswered.append(mark)
-        self._metrics.marks.inc()
-        self._metrics.clock.set(progress.time_ms / 1000)
+        self._marking.note(mark if self._replica is None else self._replica.report_of(mark))
+        if not self._live:
+            await self._marking.finish()
+
+    async def finish(self) -> None:
+        """Wait for the mark that is on its way."""
+        await self._marking.finish()
 
     async def wait_for_consumers(self, max_lag_marks: int) -> None:
         """Wait while a consumer of marks has more than `max_lag_marks` before it."""
@@ -109,6 +112,15 @@ class Publisher:
             if time.monotonic() - logged_s >= LAG_LOG_S:
                 logged_s = time.monotonic()
                 log.info("waiting for consumers of the clock", behind=lagging, max_lag_marks=max_lag_marks)
+
+    async def _store_mark(self, mark: ClockAdvanced | Report) -> None:
+        if isinstance(mark, ClockAdvanced):
+            await self._publish([mark])
+            self._unanswered.append(mark)
+            self._metrics.marks.inc()
+            self._metrics.clock.set(mark.time_ms / 1000)
+        elif (replica := self._replica) is not None:
+            await insist(self._stop, lambda: replica.report(mark), "tell how far the market has come")
 
     async def _lagging(self, max_lag_marks: int) -> dict[str, int]:
         paper = await self._bus.durable_state(PAPER_TRADER)

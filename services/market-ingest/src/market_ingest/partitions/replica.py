@@ -59,20 +59,22 @@ class Replica:
         tokens = self._ownership.tokens
         return await self._ownership.store([event for event in events if self._is_current(event, tokens)])
 
-    async def report(self, progress: ClockAdvanced) -> None:
-        """Everything of ours before this time is on the streams up to these sequences. Raises Unreachable."""
-        await self._conductor.report(
-            Report(
-                replica=self._ownership.name,
-                tokens=self._ownership.tokens,
-                time_ms=progress.time_ms,
-                trades_seq=progress.trades_seq,
-                candles_seq=progress.candles_seq,
-                trades_from_seq=progress.trades_from_seq,
-                candles_from_seq=progress.candles_from_seq,
-                totals=progress.totals,
-            )
+    def report_of(self, progress: ClockAdvanced) -> Report:
+        """Everything of ours, as it is at this moment, before this time is on the streams up to these sequences."""
+        return Report(
+            replica=self._ownership.name,
+            tokens=self._ownership.tokens,
+            time_ms=progress.time_ms,
+            trades_seq=progress.trades_seq,
+            candles_seq=progress.candles_seq,
+            trades_from_seq=progress.trades_from_seq,
+            candles_from_seq=progress.candles_from_seq,
+            totals=progress.totals,
         )
+
+    async def report(self, report: Report) -> None:
+        """Tell it to whoever writes the marks. Raises Unreachable."""
+        await self._conductor.report(report)
 
     def _is_current(self, event: Event, tokens: dict[int, int]) -> bool:
         if not isinstance(event, TradesReceived | CandlesClosed):
