@@ -39,6 +39,8 @@ from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = TIMEFRAME_MS["1m"]
 
+_ONE_EACH = np.ones(512, np.int64)
+
 
 class Gap(NamedTuple):
     """No trades of an instrument for `from_ms <= t < to_ms`, and no candles either."""
@@ -252,5 +254,6 @@ class CandleBuilder:
 
 
 def _as_rows(trades: Trades) -> Candles:
-    price, counts = trades.price, np.ones(len(trades), np.int64)
+    price, rows = trades.price, len(trades)
+    counts = _ONE_EACH[:rows] if rows <= len(_ONE_EACH) else np.ones(rows, np.int64)
     return Candles(trades.ts_ms, price, price, price, price, trades.amount, counts)

@@ -232,7 +232,9 @@ def trade_events(
 ) -> list[Event]:
     """Trades of one instrument as messages of at most BATCH_ROWS."""
     trades = rows.trades
-    sides = trades.side.tobytes().decode("ascii")
+    parts = [trades]
+    if len(trades) > BATCH_ROWS:
+        parts = [trades.rows(at, at + BATCH_ROWS) for at in range(0, len(trades), BATCH_ROWS)]
     return [
         TradesReceived(
             exchange=rows.instrument.exchange,
@@ -240,14 +242,15 @@ def trade_events(
             source=source_id,
             cursor=cursor,
             received_ms=received_ms,
-            ts_ms=_column(trades.ts_ms[at : at + BATCH_ROWS]),
-            price=_column(trades.price[at : at + BATCH_ROWS]),
-            amount=_column(trades.amount[at : at + BATCH_ROWS]),
-            side=sides[at : at + BATCH_ROWS],
-            trade_id=_as_list(trades.trade_id[at : at + BATCH_ROWS]),
+            ts_ms=_column(part.ts_ms),
+            price=_column(part.price),
+            amount=_column(part.amount),
+            side=part.side.tobytes().decode("ascii"),
+            trade_id=_as_list(part.trade_id),
             repaired=repaired,
         )
-        for at in range(0, len(trades), BATCH_ROWS)
+        for part in parts
+        if len(part)
     ]
 
 

@@ -99,8 +99,7 @@ class Level:
         closed: list[Candles] = []
         late = 0
         columns = (rows.open_ms, rows.open, rows.high, rows.low, rows.close, rows.volume, rows.trades)
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            ts_ms, first, high, low, close, volume, trades = row
+        for ts_ms, first, high, low, close, volume, trades in zip(*[one.tolist() for one in columns], strict=True):
             open_ms = ts_ms // self.length_ms * self.length_ms
             if open_ms < self._floor_ms:
                 late += 1

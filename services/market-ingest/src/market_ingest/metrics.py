@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -88,19 +89,32 @@ class IngestMetrics:
 
     def published(self, events: Sequence[Event], *, live: bool = False) -> None:
         """Count what has been stored just now."""
+        now_s = time.time()
+        for exchange, batches in _by_exchange(events).items():
+            self._trades.labels(exchange).inc(sum(len(batch.ts_ms) for batch in batches))
+            if repaired := sum(len(batch.ts_ms) for batch in batches if batch.repaired):
+                self.repaired.labels(exchange).inc(repaired)
+            if live:
+                observe = self.stored_delay.labels(exchange).observe
+                for batch in batches:
+                    if not batch.repaired:
+                        observe(max(0.0, now_s - batch.received_ms / 1000))
         for event in events:
-            if isinstance(event, TradesReceived):
-                self._trades.labels(event.exchange).inc(len(event.ts_ms))
-                if event.repaired:
-                    self.repaired.labels(event.exchange).inc(len(event.ts_ms))
-                elif live:
-                    self.stored_delay.labels(event.exchange).observe(max(0.0, time.time() - event.received_ms / 1000))
-            elif isinstance(event, CandlesClosed):
+            if isinstance(event, CandlesClosed):
                 self._candles.labels(event.timeframe).inc(len(event.open_ms))
                 if live:
                     end_ms = event.open_ms[-1] + TIMEFRAME_MS[event.timeframe]
-                    self.closing_delay.labels(event.timeframe).observe(max(0.0, time.time() - end_ms / 1000))
+                    self.closing_delay.labels(event.timeframe).observe(max(0.0, now_s - end_ms / 1000))
 
     def rejected(self, kind: str, reasons: Mapping[str, int]) -> None:
         for reason, rows in reasons.items():
             self._rejected.labels(kind, reason).inc(rows)
+
+
+def _by_exchange(events: Sequence[Event]) -> dict[str, list[TradesReceived]]:
+    """The trades among events."""
+    found: defaultdict[str, list[TradesReceived]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, TradesReceived):
+            found[event.exchange].append(event)
+    return found

@@ -14,7 +14,7 @@ from market_ingest.config import ExchangeSettings, LiveSettings, is_pattern
 from market_ingest.metrics import IngestMetrics
 from market_ingest.sources.live.backfill import Backfill
 from market_ingest.sources.live.connection import Connection
-from market_ingest.sources.live.exchange import in_words, open_exchange
+from market_ingest.sources.live.exchange import in_words, open_exchange, spare_what_nobody_reads
 from market_ingest.sources.live.freshness import Freshness
 from market_ingest.sources.live.inbox import Inbox
 from market_ingest.sources.live.lines import Lines
@@ -237,6 +237,7 @@ class Feed:
     def _open(self) -> Any:
         """A ccxt instance of its own for one connection; the markets are those of this feed."""
         exchange = open_exchange(self.name, self._settings)
+        spare_what_nobody_reads(exchange)
         exchange.set_markets_from_exchange(self.rest)
         exchange.open()  # some clients start tasks before their first request, which would do this
         return exchange

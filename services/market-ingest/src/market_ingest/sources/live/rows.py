@@ -85,4 +85,7 @@ def _refusal(ts_ms: int, price: float, amount: float, now_ms: int) -> str | None
 
 
 def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
