@@ -19,7 +19,20 @@ import msgspec
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from tocsin_common.documents import Destination, Hours, Portfolio, PriceRule, SignalRule, Silence, Subscriber
+from tocsin_common.documents import (
+    Destination,
+    FeedRule,
+    Hours,
+    MoveRule,
+    OutcomeRule,
+    Portfolio,
+    PriceRule,
+    Rule,
+    SignalRule,
+    Silence,
+    Subscriber,
+    VolumeRule,
+)
 
 Row = tuple[str, str, str, str]
 Below = tuple[str, str, type[BaseModel]]
@@ -29,8 +42,13 @@ PAGE = Path(__file__).with_suffix(".md")
 MODULES = ("market_ingest", "signal_engine", "alerting", "paper_trader", "api_gateway")
 COMMON = ("nats", "log", "health")
 DOCUMENT_KINDS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
-    ("One of `alert_rules`, with `kind: signal`", SignalRule),
-    ("One of `alert_rules`, with `kind: price`", PriceRule),
+    ("Every one of `alert_rules`", Rule),
+    ("One with `kind: signal`", SignalRule),
+    ("One with `kind: outcome`", OutcomeRule),
+    ("One with `kind: feed`", FeedRule),
+    ("One with `kind: price`", PriceRule),
+    ("One with `kind: move`", MoveRule),
+    ("One with `kind: volume`", VolumeRule),
     ("The `active_hours` of a rule, or the `quiet_hours` of a subscriber", Hours),
     ("One of `subscribers`", Subscriber),
     ("One of a subscriber's `destinations`", Destination),
@@ -90,9 +108,12 @@ def section(name: str, model: type[BaseModel]) -> str:
 
 
 def document(title: str, struct: type[msgspec.Struct]) -> str:
-    """One document type: what it is, and a table of its keys."""
+    """One document type: what it is, and a table of its keys; of a rule, of those that not every rule has."""
     lines = [f"### {title}", "", described(struct), "", "| key | type | default |", "| --- | --- | --- |"]
+    common = set(Rule.__struct_fields__) if struct is not Rule and issubclass(struct, Rule) else set()
     for field in msgspec.structs.fields(struct):
+        if field.name in common:
+            continue
         value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         shown = "required" if value is msgspec.NODEFAULT else "" if value is None else listed(value)
         lines.append(f"| `{field.name}` | {spelled(field.type)} | {shown} |")

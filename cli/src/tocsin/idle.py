@@ -15,6 +15,8 @@ from tocsin_common.errors import TocsinError
 from tocsin_common.events import ClockAdvanced
 from tocsin_common.streams import (
     ALERTING_CANDLES,
+    ALERTING_FEEDS,
+    ALERTING_OUTCOMES,
     ALERTING_SEND,
     ALERTING_SIGNALS,
     ALERTING_TRADES,
@@ -30,7 +32,9 @@ IN_ORDER: tuple[Durable, ...] = (
     PAPER_TRADER,
     ALERTING_TRADES,
     ALERTING_CANDLES,
+    ALERTING_FEEDS,
     ALERTING_SIGNALS,
+    ALERTING_OUTCOMES,
     *ALERTING_SEND.values(),
     *PROJECTOR.values(),
 )

@@ -60,7 +60,7 @@ from tocsin_common.streams import (
 Rings = dict[tuple[str, int], str | None]
 """By rule and market time of the match: why it did not ring; None: it did."""
 
-DELIVERIES_OF = {"all": 5, "calm": 2, "price": 3, "seldom": 2}
+DELIVERIES_OF = {"all": 5, "calm": 2, "price": 3, "seldom": 2, "sticky": 2}
 """Deliveries of an alert, by rule."""
 
 SEEDS = [*range(30), 550]
@@ -215,6 +215,15 @@ def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
             level=100.0,
             at_most_every_s=2,
         ),
+        PriceRule(
+            rule_id="sticky",
+            name="sticky",
+            subscribers=["bob"],
+            exchange="x",
+            symbol="A/B",
+            level=100.0,
+            rearm_percent=5.0,
+        ),
     ]
     ada = Subscriber(
         subscriber_id="ada",
@@ -349,7 +358,7 @@ async def simulate(seed: int) -> None:
     for subscriber in subscribers:
         await bus.bucket(SUBSCRIBERS).put(subscriber.subscriber_id, encode(subscriber))
     signals = random.randrange(1, 8)
-    prices = [random.choice([99.0, 101.0]) for _ in range(random.randrange(2, 10))]
+    prices = [random.choice([99.0, 101.0, 110.0]) for _ in range(random.randrange(2, 10))]
     inputs = [signal(number) for number in range(signals)] + [trade(n, price) for n, price in enumerate(prices)]
     feed = asyncio.create_task(feed_slowly(bus, inputs, random))
     expected = rings_of_signals(signals) | rings_of_prices(prices)
@@ -373,16 +382,20 @@ def rings_of_signals(count: int) -> Rings:
 
 
 def rings_of_prices(prices: Sequence[float]) -> Rings:
-    """`price` rings at each crossing, `seldom` at those 2 s of market time after its last alert."""
+    """`price` rings at each crossing, `seldom` at those 2 s of market time after its last alert, `sticky` at those
+    before which the price was 5 % away since its last one."""
     found: Rings = {}
-    last: int | None = None
+    last, away = -2_000, True
     for n, (before, after) in enumerate(pairwise(prices), start=1):
-        if before == after:
-            continue
         ts_ms = n * TRADE_EVERY_MS
-        enough = last is None or ts_ms - last >= 2_000
-        last = ts_ms if enough else last
-        found |= {("price", ts_ms): None, ("seldom", ts_ms): None if enough else "too_often"}
+        if (before < 100) != (after < 100):
+            enough = ts_ms - last >= 2_000
+            last = ts_ms if enough else last
+            found |= {("price", ts_ms): None, ("seldom", ts_ms): None if enough else "too_often"}
+            if away:
+                found["sticky", ts_ms] = None
+            away = False
+        away = away or after > 105
     return found
 
 

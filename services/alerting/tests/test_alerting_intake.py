@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TypeGuard
 
 import msgspec
@@ -16,11 +17,36 @@ from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.documents import Destination, PriceRule, SignalRule, Silence, Subscriber, encode
+from tocsin_common.documents import (
+    Destination,
+    FeedRule,
+    MoveRule,
+    OutcomeRule,
+    PriceRule,
+    SignalRule,
+    Silence,
+    Subscriber,
+    VolumeRule,
+    encode,
+)
 from tocsin_common.errors import Rejected
-from tocsin_common.events import AlertRaised, AlertSuppressed, Event, FeedChanged, SendDue, SignalRaised, TradesReceived
+from tocsin_common.events import (
+    AlertRaised,
+    AlertSuppressed,
+    CandlesClosed,
+    Event,
+    FeedChanged,
+    OutcomeMeasured,
+    PortfolioOpened,
+    SendDue,
+    SignalRaised,
+    TradesReceived,
+)
 from tocsin_common.streams import (
     ALERT_RULES,
+    ALERTING_CANDLES,
+    ALERTING_FEEDS,
+    ALERTING_OUTCOMES,
     ALERTING_SIGNALS,
     ALERTING_TRADES,
     ALERTS,
@@ -294,6 +320,102 @@ async def test_a_failed_publish_is_repeated_with_the_same_decisions(bus: MemoryB
     assert ringing((await alerting.intake.decide(batch)).alerts) == first
 
 
+def candle(number: int, volume: float) -> CandlesClosed:
+    return CandlesClosed(
+        exchange="x",
+        symbol="A/B",
+        timeframe="5m",
+        origin="trades",
+        open_ms=[number * 300_000],
+        open=[1.0],
+        high=[1.0],
+        low=[1.0],
+        close=[1.0],
+        volume=[volume],
+    )
+
+
+TIED = {"name": "n", "subscribers": ["ada"], "exchange": "x", "symbol": "A/B"}
+
+
+async def test_what_rules_remember_of_the_market_outlives_restarts(bus: MemoryBus) -> None:
+    """Each life takes one step: what rings in the last one rests on what all before it saw."""
+    sticky = PriceRule(rule_id="level", level=100.0, rearm_percent=5.0, **TIED)  # type: ignore[arg-type]
+    move = MoveRule(rule_id="move", percent=20.0, window_s=60, **TIED)  # type: ignore[arg-type]
+    volume = VolumeRule(rule_id="volume", timeframe="5m", factor=3.0, candles=2, **TIED)  # type: ignore[arg-type]
+    for rule in (sticky, move, volume):
+        await bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
+
+    async def step(durable: Durable, event: Event) -> list[str]:
+        await bus.publish([event])
+        alerting = await Alerting(bus, durable).start()
+        found = rings(await alerting.take())
+        alerting.intake._snapshot_due_s = 0.0
+        await alerting.intake._settle(10**9)
+        return found
+
+    prices = [99.0, 101.0, 99.0, 101.0, 110.0, 99.0, 121.0]
+    assert [await step(ALERTING_TRADES, trade(n, price)) for n, price in enumerate(prices)] == [
+        [],
+        ["A/B rose above 100"],
+        [],
+        [],
+        [],
+        ["A/B fell below 100"],
+        ["A/B rose 20 % within 60 s"],
+    ]
+    volumes = [1.0, 3.0, 6.0, 10.0]
+    assert [await step(ALERTING_CANDLES, candle(n, volume)) for n, volume in enumerate(volumes)] == [
+        [],
+        [],
+        ["A/B, 5m: 3.0 times the usual volume"],
+        [],
+    ]
+
+
+async def test_a_rule_made_later_is_armed_whatever_was_crossed_before(bus: MemoryBus) -> None:
+    await bus.publish([trade(1, 99.0), trade(2, 101.0), trade(3, 99.0)])
+    first = await Alerting(bus, ALERTING_TRADES).start()
+    assert rings(await first.take()) == ["A/B rose above 100", "A/B fell below 100"]
+    for rule_id in ("level", "new"):
+        sticky = PriceRule(rule_id=rule_id, level=100.0, rearm_percent=5.0, **TIED)  # type: ignore[arg-type]
+        await bus.bucket(ALERT_RULES).put(rule_id, encode(sticky))
+    second = await Alerting(bus, ALERTING_TRADES).start()
+    await second.take()
+    await bus.publish([trade(4, 101.0)])
+    assert rings(await second.take()) == ["A/B rose above 100"] * 2
+
+
+async def test_outcomes_and_feeds_ring_like_signals(bus: MemoryBus) -> None:
+    outcomes = OutcomeRule(rule_id="o", name="o", subscribers=["ada"], results=["target"])
+    feeds = FeedRule(rule_id="f", name="f", subscribers=["ada"], states=["stale"], at_most_every_s=60)
+    for rule in (outcomes, feeds):
+        await bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
+    ended = OutcomeMeasured(
+        signal_id="s1",
+        strategy="ema_cross",
+        exchange="x",
+        symbol="A/B",
+        timeframe="1h",
+        side="long",
+        result="target_2",
+        confirmed_ms=0,
+        ended_ms=7_200_000,
+        exit_price=110.0,
+        r_multiple=2.0,
+        mfe_r=2.1,
+        mae_r=-0.2,
+        targets_hit=2,
+        basis="trades",
+    )
+    await bus.publish([ended, msgspec.structs.replace(ended, signal_id="s2", result="stop")])
+    alerting = await Alerting(bus, ALERTING_OUTCOMES).start()
+    assert rings(await alerting.take()) == ["Long A/B, 1h: EMA cross reached target 2, +2.0 R"]
+    await bus.publish([FeedChanged(exchange="x", symbol=None, state="stale", ts_ms=ts_ms) for ts_ms in (0, 1, 60_000)])
+    alerting = await Alerting(bus, ALERTING_FEEDS).start()
+    assert ringing(await alerting.take()) == [0, "too_often", 60_000]
+
+
 async def test_a_stream_made_anew_starts_with_no_memory(bus: MemoryBus) -> None:
     await bus.publish([trade(1, 99.0)])
     first = await Alerting(bus, ALERTING_TRADES).start()
@@ -315,7 +437,7 @@ async def test_another_event_on_the_stream_is_rejected(bus: MemoryBus) -> None:
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     await bus.publish([signal(1)])
     [item] = await alerting.fetch()
-    stranger = FeedChanged(exchange="x", symbol=None, state="connected", ts_ms=1)
+    stranger = PortfolioOpened(portfolio="main", n=1, ts_ms=1, currency="USDT", cash=Decimal(1))
     with pytest.raises(Rejected):
         await alerting.intake.handle([Incoming(stranger, item.message)])
 

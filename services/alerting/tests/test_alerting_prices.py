@@ -18,10 +18,22 @@ Trade = tuple[int, float, str | None]
 Ring = tuple[str, str, int, float, str]
 
 
-def price_rule(level: float, direction: Literal["above", "below", "either"] = "either", rule_id: str = "") -> PriceRule:
+def price_rule(
+    level: float,
+    direction: Literal["above", "below", "either"] = "either",
+    rule_id: str = "",
+    rearm_percent: float = 0.0,
+) -> PriceRule:
     rule_id = rule_id or f"{direction}-{level:g}"
     return PriceRule(
-        rule_id=rule_id, name=rule_id, subscribers=[], exchange="x", symbol="A/B", level=level, direction=direction
+        rule_id=rule_id,
+        name=rule_id,
+        subscribers=[],
+        exchange="x",
+        symbol="A/B",
+        level=level,
+        direction=direction,
+        rearm_percent=rearm_percent,
     )
 
 
@@ -152,6 +164,63 @@ def test_trades_without_ids_are_named_by_what_they_are() -> None:
     rows: list[Trade] = [(1, 99.0, None), (2, 101.0, None), (3, 99.0, None), (4, 101.0, None)]
     found = rings(watch(price_rule(100)).in_trades(trades(*rows)))
     assert len({ring[4] for ring in found}) == 3
+
+
+def at(watching: PriceWatch, *values: float) -> list[int]:
+    """Which of these prices rang."""
+    return [ring[2] for ring in rings(watching.in_trades(prices(*values)))]
+
+
+def test_after_a_ring_the_price_must_first_have_been_away() -> None:
+    sticky = price_rule(100, rearm_percent=5)
+    assert at(watch(sticky), 99, 101, 99, 101, 99) == [1]
+    assert at(watch(sticky), 99, 101, 105, 99) == [1, 3], "it was away above"
+    assert at(watch(sticky), 99, 101, 94, 101) == [1, 3], "it was away below; falling there, it was not yet"
+    assert at(watch(sticky), 99, 106, 99) == [1, 2], "it jumped away as it rang"
+    assert at(watch(price_rule(100, "above", rearm_percent=5)), 99, 101, 106, 99, 101) == [1, 4]
+
+
+def test_repaired_trades_arm_a_rule_and_do_not_spend_it() -> None:
+    watching = watch(price_rule(100, rearm_percent=5))
+
+    def rang(ts_ms: int, price: float, *, repaired: bool = False) -> bool:
+        event = msgspec.structs.replace(trades((ts_ms, price, str(ts_ms))), repaired=repaired)
+        return bool(rings(watching.in_trades(event)))
+
+    assert [rang(1, 99), rang(2, 101, repaired=True), rang(3, 99), rang(4, 101)] == [False, False, True, False]
+    assert [rang(5, 106, repaired=True), rang(6, 99)] == [False, True]
+
+
+def test_candles_of_other_lengths_are_no_prices() -> None:
+    assert rings(watch(price_rule(100)).in_candles(msgspec.structs.replace(candles(99, 101), timeframe="5m"))) == []
+
+
+@given(
+    values=st.lists(st.sampled_from([90.0, 94.0, 96.0, 99.0, 100.0, 101.0, 104.0, 105.0, 110.0]), max_size=30),
+    direction=st.sampled_from(["above", "below", "either"]),
+    again=st.sets(st.integers(1, 29)),
+)
+def test_no_rule_rings_twice_without_having_been_armed_and_none_that_is_armed_keeps_still(
+    values: list[float], direction: Literal["above", "below", "either"], again: set[int]
+) -> None:
+    watching = watch(price_rule(100, direction, rearm_percent=5))
+    expected, found, armed = [], [], True
+    for row, value in enumerate(values):
+        batch = trades((row, value, str(row)))
+        rang = rings(watching.in_trades(batch))
+        if row in again:
+            watching.last.revert()
+            watching.spent.revert()
+            assert rings(watching.in_trades(batch)) == rang
+        watching.last.settle()
+        watching.spent.settle()
+        found += [row] * len(rang)
+        crossed = row > 0 and (values[row - 1] >= 100) != (value >= 100)
+        if crossed and armed and direction in ("either", "above" if value >= 100 else "below"):
+            expected.append(row)
+            armed = False
+        armed = armed or value >= 105 or value < 95
+    assert found == expected
 
 
 LEVELS = st.lists(st.sampled_from([1.0, 2.0, 2.5, 3.0, 4.0]), min_size=1, max_size=6)

@@ -1,12 +1,12 @@
-"""Which rules want which signals."""
+"""Which rules want which signals, outcomes and changes of feeds."""
 
 from __future__ import annotations
 
 import pytest
 
 from alerting.rules import Rules
-from tocsin_common.documents import PriceRule, SignalRule
-from tocsin_common.events import SignalRaised
+from tocsin_common.documents import FeedRule, OutcomeRule, PriceRule, SignalRule
+from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
 
 def raised(**given: object) -> SignalRaised:
@@ -89,5 +89,74 @@ def test_price_rules_are_sorted_by_level_per_instrument() -> None:
     levels = rules.levels_of(("x", "A/B"))
     assert levels is not None
     assert levels.levels.tolist() == [1.0, 2.0, 3.0]
-    assert [found.rule_id for found in levels.rules] == ["p1", "p2", "p0"]
+    assert [mark.rule.rule_id for mark in levels.marks] == ["p1", "p2", "p0"]
     assert rules.levels_of(("x", "B/A")) is None
+
+
+def ended(**given: object) -> OutcomeMeasured:
+    fields = {
+        "signal_id": "s",
+        "strategy": "ema_cross",
+        "exchange": "binance",
+        "symbol": "BTC/USDT",
+        "timeframe": "1h",
+        "side": "long",
+        "result": "target_2",
+        "confirmed_ms": 0,
+        "ended_ms": 1,
+        "exit_price": 1.0,
+        "r_multiple": 2.0,
+        "mfe_r": 2.0,
+        "mae_r": 0.0,
+        "targets_hit": 2,
+        "basis": "trades",
+    }
+    return OutcomeMeasured(**{**fields, **given})  # type: ignore[arg-type]  # test data by name
+
+
+@pytest.mark.parametrize(
+    ("condition", "other"),
+    [
+        ({}, None),
+        ({"results": ["target"]}, {"result": "stop"}),
+        ({"results": ["target", "expired"]}, {"result": "invalidated"}),
+        ({"strategies": ["ema_cross"], "sides": ["long"]}, {"side": "short"}),
+        ({"timeframes": ["1h"]}, {"timeframe": "4h"}),
+    ],
+)
+def test_an_outcome_rule_wants_how_some_signals_end(
+    condition: dict[str, object], other: dict[str, object] | None
+) -> None:
+    rules = Rules()
+    rules.put(rule())
+    wanting = OutcomeRule(rule_id="o", name="o", subscribers=[], **condition)  # type: ignore[arg-type]
+    rules.put(wanting)
+    assert rules.for_outcome(ended()) == [wanting]
+    assert rules.for_outcome(ended(result="target_1")) == [wanting]
+    assert other is None or rules.for_outcome(ended(**other)) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "other"),
+    [
+        ({}, None),
+        ({"states": ["stale", "gap_unfilled"]}, {"state": "connected"}),
+        ({"exchanges": ["binance"]}, {"exchange": "okx"}),
+        ({"symbols": ["BTC/USDT"]}, {"symbol": None}),
+    ],
+)
+def test_a_feed_rule_wants_some_changes_of_feeds(condition: dict[str, object], other: dict[str, object] | None) -> None:
+    rules = Rules()
+    wanting = FeedRule(rule_id="f", name="f", subscribers=[], **condition)  # type: ignore[arg-type]
+    rules.put(wanting)
+    stale = {"exchange": "binance", "symbol": "BTC/USDT", "state": "stale", "ts_ms": 1}
+    assert rules.for_feed(FeedChanged(**stale)) == [wanting]  # type: ignore[arg-type]
+    assert other is None or rules.for_feed(FeedChanged(**{**stale, **other})) == []  # type: ignore[arg-type]
+
+
+def test_a_disabled_rule_of_any_kind_wants_nothing() -> None:
+    rules = Rules()
+    rules.put(OutcomeRule(rule_id="o", name="o", subscribers=[], enabled=False))
+    rules.put(FeedRule(rule_id="f", name="f", subscribers=[], enabled=False))
+    assert rules.for_outcome(ended()) == []
+    assert rules.for_feed(FeedChanged(exchange="x", symbol=None, state="stale", ts_ms=1)) == []

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tocsin_common.errors import Malformed
-from tocsin_common.events import ChannelName, Severity, Side
+from tocsin_common.events import ChannelName, FeedState, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -81,16 +81,63 @@ class SignalRule(Rule, frozen=True, kw_only=True, tag="signal", tag_field="kind"
     min_confidence: Percent = 0
 
 
+class OutcomeRule(Rule, frozen=True, kw_only=True, tag="outcome", tag_field="kind"):
+    """Alert when a signal has ended. An empty list means any; the result `target` is any of its targets."""
+
+    exchanges: list[Name] = []
+    symbols: list[Name] = []
+    strategies: list[Name] = []
+    timeframes: list[Name] = []
+    sides: list[Side] = []
+    results: list[Literal["target", "stop", "expired", "invalidated"]] = []
+
+
+class FeedRule(Rule, frozen=True, kw_only=True, tag="feed", tag_field="kind"):
+    """Alert when an exchange's feed changes its state. An empty list means any."""
+
+    exchanges: list[Name] = []
+    symbols: list[Name] = []
+    states: list[FeedState] = []
+
+
 class PriceRule(Rule, frozen=True, kw_only=True, tag="price", tag_field="kind"):
-    """Alert when the price crosses `level` in `direction`."""
+    """Alert when the price crosses `level` in `direction`.
+
+    After a crossing that rang it must first be `rearm_percent` away from the level, on either side; 0: every crossing
+    rings.
+    """
 
     exchange: Name
     symbol: Name
     level: Annotated[float, msgspec.Meta(gt=0)]
     direction: Literal["above", "below", "either"] = "either"
+    rearm_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 0.0
 
 
-AlertRule = SignalRule | PriceRule
+class MoveRule(Rule, frozen=True, kw_only=True, tag="move", tag_field="kind"):
+    """Alert when the price is `percent` above its low (below its high) of the last `window_s`.
+
+    It rings again after it was less than half of that. The window moves in steps of a thirtieth of itself.
+    """
+
+    exchange: Name
+    symbol: Name
+    percent: Annotated[float, msgspec.Meta(gt=0, le=1000)]
+    window_s: Annotated[int, msgspec.Meta(ge=60, le=7 * 86_400)]
+    direction: Literal["up", "down", "either"] = "either"
+
+
+class VolumeRule(Rule, frozen=True, kw_only=True, tag="volume", tag_field="kind"):
+    """Alert when a candle closes with `factor` times the mean volume of the `candles` before it."""
+
+    exchange: Name
+    symbol: Name
+    timeframe: Timeframe
+    factor: Annotated[float, msgspec.Meta(gt=1)]
+    candles: Annotated[int, msgspec.Meta(ge=2, le=500)] = 20
+
+
+AlertRule = SignalRule | OutcomeRule | FeedRule | PriceRule | MoveRule | VolumeRule
 
 
 class Destination(Document, frozen=True, kw_only=True):

@@ -181,7 +181,9 @@ class Durable:
 PAPER_TRADER = Durable("paper-trader", CLOCK, "clock.signals")
 ALERTING_SIGNALS = Durable("alerting-signals", SIGNALS, SIGNALS.events)
 ALERTING_TRADES = Durable("alerting-trades", TRADES, TRADES.events)
-ALERTING_CANDLES = Durable("alerting-candles", CANDLES, "market.candles.*.*.*.1m")
+ALERTING_CANDLES = Durable("alerting-candles", CANDLES, CANDLES.events)
+ALERTING_OUTCOMES = Durable("alerting-outcomes", OUTCOMES)
+ALERTING_FEEDS = Durable("alerting-feeds", FEEDS)
 ALERTING_SEND = {
     channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}", ack_wait_s=30, max_ack_pending=50_000)
     for channel in CHANNELS
@@ -195,6 +197,8 @@ DURABLES = (
     ALERTING_SIGNALS,
     ALERTING_TRADES,
     ALERTING_CANDLES,
+    ALERTING_OUTCOMES,
+    ALERTING_FEEDS,
     *ALERTING_SEND.values(),
     *PROJECTOR.values(),
 )

@@ -18,11 +18,18 @@ from alerting.pipeline import Pipeline
 from alerting.sender import Sender
 from tocsin_common.events import ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
-from tocsin_common.streams import ALERTING_CANDLES, ALERTING_SEND, ALERTING_SIGNALS, ALERTING_TRADES
+from tocsin_common.streams import (
+    ALERTING_CANDLES,
+    ALERTING_FEEDS,
+    ALERTING_OUTCOMES,
+    ALERTING_SEND,
+    ALERTING_SIGNALS,
+    ALERTING_TRADES,
+)
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Rules, subscribers and silences first, then one sender pool per channel, then three intakes into the pipeline."""
+    """Rules, subscribers and silences first, then one sender pool per channel, then five intakes into the pipeline."""
     settings, bus = service.settings.alerting, service.bus
     metrics = Metrics(service.registry)
     directory = Directory(bus, metrics)
@@ -57,7 +64,7 @@ async def serve(service: Service[Settings]) -> None:
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
-    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES):
+    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES, ALERTING_OUTCOMES, ALERTING_FEEDS):
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
 

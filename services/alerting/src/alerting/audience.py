@@ -5,7 +5,7 @@ A rule that may not ring spares everybody with one statement. Where it may, each
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alerting.causes import Match
@@ -13,14 +13,18 @@ from alerting.hours import within
 from alerting.limits import Rung
 from alerting.reasons import Suppressed
 from alerting.silences import Silences, over
-from tocsin_common.documents import AlertRule, Subscriber
+from tocsin_common.documents import Silence, Subscriber
 from tocsin_common.events import AlertSuppressed
 
 
 @dataclass(slots=True)
 class Decided:
-    """What was stated of an alert before: who is told (None: it did not ring), and who (None: everybody) is spared."""
+    """What was stated of an alert before, in which writing of its rule.
 
+    Who is told (None: it did not ring), and who (None: everybody) is spared.
+    """
+
+    revision: int = 0
     told: list[str] | None = None
     spared: set[str | None] = field(default_factory=set)
 
@@ -49,12 +53,8 @@ class Doorkeeper:
         if None in before.spared:
             return Audience()
         silences = self.silences.of(match)
-        if reason := out_of_force(match.rule, match.ts_ms):
-            return Audience(spared=[spare(match, None, reason)])
-        if silence_id := over(silences, None):
-            return Audience(spared=[spare(match, None, Suppressed.SILENCED, silence_id)])
-        if reason := rung.too_soon(match):
-            return Audience(spared=[spare(match, None, reason)])
+        if nobody := for_nobody(match, rung, silences):
+            return Audience(spared=[nobody])
         audience = Audience()
         for name in dict.fromkeys(match.rule.subscribers):
             if name in before.spared:
@@ -69,13 +69,17 @@ class Doorkeeper:
         return audience
 
 
-def out_of_force(rule: AlertRule, ts_ms: int) -> Suppressed | None:
-    """Why a rule does not ring for what happened at a market time, whoever listens."""
-    if rule.expires_ms is not None and ts_ms >= rule.expires_ms:
-        return Suppressed.RULE_EXPIRED
-    if rule.active_hours and not within(rule.active_hours, ts_ms):
-        return Suppressed.OUTSIDE_HOURS
-    return None
+def for_nobody(match: Match, rung: Rung, silences: Sequence[Silence]) -> AlertSuppressed | None:
+    """Why a rule does not ring, whoever listens; None: it may."""
+    rule = match.rule
+    if rule.expires_ms is not None and match.ts_ms >= rule.expires_ms:
+        return spare(match, None, Suppressed.RULE_EXPIRED)
+    if rule.active_hours and not within(rule.active_hours, match.ts_ms):
+        return spare(match, None, Suppressed.OUTSIDE_HOURS)
+    if silence_id := over(silences, None):
+        return spare(match, None, Suppressed.SILENCED, silence_id)
+    reason = rung.too_soon(match)
+    return spare(match, None, reason) if reason else None
 
 
 def unwilling(subscriber: Subscriber | None, match: Match) -> Suppressed | None:
@@ -109,4 +113,5 @@ def spare(match: Match, subscriber_id: str | None, reason: Suppressed, silence_i
         ts_ms=match.ts_ms,
         reason=reason,
         silence_id=silence_id if reason is Suppressed.SILENCED else "",
+        rule_revision=match.revision,
     )

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alerting.prices import Crossing
+from alerting.prices import Crossing, Move
+from alerting.volumes import Spike
 from tocsin_common.documents import AlertRule
-from tocsin_common.events import SignalRaised
+from tocsin_common.events import AlertKind, FeedChanged, OutcomeMeasured, SignalRaised
 from tocsin_common.ids import derive
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-Cause = SignalRaised | Crossing
+Cause = SignalRaised | OutcomeMeasured | FeedChanged | Crossing | Move | Spike
+
+KINDS: dict[type[Cause], AlertKind] = {
+    SignalRaised: "signal",
+    OutcomeMeasured: "outcome",
+    FeedChanged: "feed",
+    Crossing: "price",
+    Move: "move",
+    Spike: "volume",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +40,48 @@ class Match:
 
     @classmethod
     def of(cls, rule: AlertRule, revision: int, cause: Cause, stored_ms: int) -> Match:
-        if isinstance(cause, SignalRaised):
-            cause_id, ts_ms = cause.signal_id, cause.confirmed_ms
-        else:
-            cause_id, ts_ms = cause.cause_id, cause.ts_ms
-        return cls(rule, revision, cause, stored_ms, cause_id, derive("alert", rule.rule_id, cause_id), ts_ms)
+        cause_id = cause_id_of(cause)
+        alert_id = derive("alert", rule.rule_id, cause_id)
+        return cls(rule, revision, cause, stored_ms, cause_id, alert_id, time_of(cause))
+
+    @property
+    def kind(self) -> AlertKind:
+        return KINDS[type(self.cause)]
+
+    @property
+    def exchange(self) -> str:
+        return self.cause.exchange
+
+    @property
+    def symbol(self) -> str:
+        """Empty where the cause is a whole exchange."""
+        return self.cause.symbol or ""
 
     @property
     def strategy(self) -> str:
         """Empty where the cause is of none."""
-        return self.cause.strategy if isinstance(self.cause, SignalRaised) else ""
+        return self.cause.strategy if isinstance(self.cause, SignalRaised | OutcomeMeasured) else ""
 
     def same_candle(self, ts_ms: int) -> bool:
         """Whether another market time falls into the candle of this match.
 
-        What is known at the close of a candle belongs to that candle, a price at the same moment to the next one.
+        What is known at the close of a candle belongs to that candle, anything else at that moment to the next one.
         """
-        if isinstance(self.cause, SignalRaised):
-            length_ms, early_ms = TIMEFRAME_MS[self.cause.timeframe], 1
-        else:
-            length_ms, early_ms = TIMEFRAME_MS[self.rule.candle], 0
-        return (ts_ms - early_ms) // length_ms == (self.ts_ms - early_ms) // length_ms
+        closes = isinstance(self.cause, SignalRaised | Spike)
+        timeframe = self.rule.candle if isinstance(self.cause, Crossing | Move | FeedChanged) else self.cause.timeframe
+        length_ms = TIMEFRAME_MS[timeframe]
+        return (ts_ms - closes) // length_ms == (self.ts_ms - closes) // length_ms
+
+
+def cause_id_of(cause: Cause) -> str:
+    return cause.event_id if isinstance(cause, SignalRaised | OutcomeMeasured | FeedChanged) else cause.cause_id
+
+
+def time_of(cause: Cause) -> int:
+    """When it was first known in the market, ms."""
+    match cause:
+        case SignalRaised():
+            return cause.confirmed_ms
+        case OutcomeMeasured():
+            return cause.ended_ms
+    return cause.ts_ms

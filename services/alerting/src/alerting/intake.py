@@ -1,27 +1,29 @@
 """From a stream to the pipeline: in order, from where a predecessor stopped, and never the same alert twice.
 
-An intake consumes one stream. It keeps the last prices, so what it remembers (a snapshot in a bucket) carries the
-sequence it belongs to: a restart goes back to that sequence, learns the prices again up to what was already
-acknowledged, and from there on alerts.
+An intake consumes one stream. What it has seen lately (prices, volumes, what rang and has to be armed again) is in a
+snapshot in a bucket, with the sequence it belongs to: a restart goes back to that sequence, learns again up to what was
+already acknowledged, and from there on alerts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import structlog
 
+from alerting.audience import Decided
 from alerting.causes import Cause, Match
 from alerting.limits import Rung
 from alerting.metrics import Metrics
 from alerting.pipeline import Outbox, Pipeline
-from alerting.prices import PriceWatch
+from alerting.prices import Counts, always
 from alerting.recall import recall
 from alerting.redo import Redo
 from alerting.rules import Rules
+from alerting.watch import Memory, Watch
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import AlertRule
@@ -32,11 +34,13 @@ from tocsin_common.events import (
     CandlesClosed,
     DeliveryChanged,
     Event,
+    FeedChanged,
+    OutcomeMeasured,
     SendDue,
     SignalRaised,
     TradesReceived,
 )
-from tocsin_common.streams import ALERTS, SNAPSHOTS, Durable
+from tocsin_common.streams import ALERTS, MAX_MESSAGE_BYTES, SNAPSHOTS, Durable
 
 log = structlog.get_logger()
 
@@ -55,7 +59,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     alerts_stream: str
     alerts_seq: int
-    prices: list[tuple[str, str, float, int]]
+    memory: Memory
 
 
 class Intake:
@@ -70,7 +74,7 @@ class Intake:
         self._rules = rules
         self._pipeline = pipeline
         self._metrics = metrics
-        self._watch = PriceWatch(rules)
+        self._watch = Watch(rules)
         self._rung = Rung()
         self._redo = Redo(bus, through=0, alerts_seq=0)
         self._silent_through = 0
@@ -90,8 +94,7 @@ class Intake:
         self._redo = Redo(self._bus, through=stream.last_seq, alerts_seq=alerts_seq)
         if snapshot is None or snapshot.stream != stream.identity:
             return None
-        for exchange, symbol, price, ts_ms in snapshot.prices:
-            self._watch.last.settled[exchange, symbol] = (price, ts_ms)
+        self._watch.restore(snapshot.memory)
         self._handled_through = snapshot.seq
         return snapshot.seq
 
@@ -120,7 +123,7 @@ class Intake:
         self._handled_through = last
         again = first <= self._redo.through
         before = await self._redo.decided() if again else {}
-        matches = self._matches(batch)
+        matches = list(self._matches(batch, before))
         await recall(self._bus, self._rung, matches)
         outbox = self._pipeline.run(matches, self._rung, before, now_ms=time.time_ns() // 1_000_000)
         if again:
@@ -132,35 +135,43 @@ class Intake:
     async def _settle(self, first: int) -> None:
         """A batch that goes on where the last one ended proves that one published; otherwise that one comes again."""
         if first <= self._handled_through:
-            self._watch.last.revert()
+            self._watch.revert()
             self._rung.revert()
             return
-        self._watch.last.settle()
+        self._watch.settle()
         self._rung.settle()
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._snapshot_due_s:
             await self._save(after_redo=first > self._redo.through)
             self._snapshot_due_s = now_s + SNAPSHOT_EVERY_S
 
-    def _matches(self, batch: Sequence[Incoming]) -> list[Match]:
-        """Every match in the batch; acknowledged input only teaches prices, it has had its alerts."""
-        matches = []
-        for item in batch:
-            found = list(self._find(item.event))
-            if item.message.seq > self._silent_through:
-                matches += [
-                    Match.of(rule, self._rules.revision(rule), cause, item.message.stored_ms) for rule, cause in found
-                ]
-        return matches
+    def _matches(self, batch: Sequence[Incoming], before: Mapping[str, Decided]) -> Iterator[Match]:
+        """Every match in the batch. Acknowledged input only teaches, it has had its alerts: what was stated of it rang,
+        and nothing else did, whatever rules there are now."""
 
-    def _find(self, event: AnyEvent) -> Found:
+        def stated(rule: AlertRule, cause: Cause) -> bool:
+            match = self._match(rule, cause, 0)
+            return match.alert_id in before and before[match.alert_id].revision == match.revision
+
+        for item in batch:
+            silent = item.message.seq <= self._silent_through
+            for rule, cause in self._find(item.event, stated if silent else always):
+                if not silent:
+                    yield self._match(rule, cause, item.message.stored_ms)
+
+    def _match(self, rule: AlertRule, cause: Cause, stored_ms: int) -> Match:
+        return Match.of(rule, self._rules.revision(rule), cause, stored_ms)
+
+    def _find(self, event: AnyEvent, counts: Counts) -> Found:
         match event:
             case SignalRaised():
                 return ((rule, event) for rule in self._rules.for_signal(event))
-            case TradesReceived():
-                return self._watch.in_trades(event)
-            case CandlesClosed():
-                return self._watch.in_candles(event)
+            case OutcomeMeasured():
+                return ((rule, event) for rule in self._rules.for_outcome(event))
+            case FeedChanged():
+                return ((rule, event) for rule in self._rules.for_feed(event))
+            case TradesReceived() | CandlesClosed():
+                return self._watch.find(event, counts)
         raise Rejected("unexpected_type", f"{type(event).__name__} has no business on {self.durable.stream.name}")
 
     def _count(self, outbox: Outbox) -> None:
@@ -179,7 +190,7 @@ class Intake:
         try:
             return msgspec.json.decode(entry.value, type=Snapshot)
         except msgspec.DecodeError as error:
-            log.warning("snapshot ignored, prices start anew", key=self.durable.name, problem=str(error))
+            log.warning("snapshot ignored, what was seen is forgotten", key=self.durable.name, problem=str(error))
             return None
 
     async def _save(self, *, after_redo: bool) -> None:
@@ -191,6 +202,10 @@ class Intake:
             seq=self._handled_through,
             alerts_stream=alerts,
             alerts_seq=self._redo.alerts_seq,
-            prices=[(*instrument, *price) for instrument, price in self._watch.last.settled.items()],
+            memory=self._watch.memory(),
         )
-        await self._bus.bucket(SNAPSHOTS).put(self.durable.name, msgspec.json.encode(snapshot))
+        value = msgspec.json.encode(snapshot)
+        if len(value) > MAX_MESSAGE_BYTES:
+            log.error("too much to remember, a restart goes back further", key=self.durable.name, bytes=len(value))
+            return
+        await self._bus.bucket(SNAPSHOTS).put(self.durable.name, value)

@@ -1,7 +1,6 @@
 """How often a rule may ring, in market time. Pure: told what rang, asked whether the next one may.
 
-What rang is on the stream ALERTS. Here is remembered what was read there or decided since, and may be forgotten again;
-it can be taken back to before the batch in hand, because a batch that could not be published is handled again.
+What rang is on the stream ALERTS. Here is remembered what was read there or decided since, and may be forgotten again.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from alerting.causes import Match
+from alerting.kept import Kept
 from alerting.reasons import Suppressed
 
 MAX_REMEMBERED = 200_000
@@ -31,24 +31,26 @@ class Rung:
     """When each line rang last; None: never."""
 
     def __init__(self) -> None:
-        self._settled: dict[Line, int | None] = {}
-        self._changed: dict[Line, int | None] = {}
+        self._last: Kept[Line, int] = Kept()
+        self._known: dict[Line, None] = {}
 
     def unknown(self, matches: Iterable[Match]) -> list[Line]:
         """What has to be learned before these can be judged."""
         lines = dict.fromkeys(line for match in matches for line in _lines(match))
-        return [line for line in lines if line not in self._settled]
+        return [line for line in lines if line not in self._known]
 
     def learn(self, line: Line, ts_ms: int | None) -> None:
         """When a line rang last, as of before the batch in hand."""
-        self._settled[line] = ts_ms
+        self._known[line] = None
+        if ts_ms is not None:
+            self._last.settled[line] = ts_ms
 
     def too_soon(self, match: Match) -> Suppressed | None:
         """Why a rule may not ring again yet; None: it may."""
         rule = match.rule
         if rule.cooldown_s and self._since(_of_rule(match), match.ts_ms) < rule.cooldown_s * 1000:
             return Suppressed.COOLDOWN
-        last = self._last(_of_instrument(match))
+        last = self._last.get(_of_instrument(match))
         if last is None:
             return None
         if rule.frequency == "once":
@@ -60,24 +62,21 @@ class Rung:
     def note(self, match: Match) -> None:
         """It rings."""
         for line in _lines(match):
-            self._changed[line] = match.ts_ms
+            self._last.put(line, match.ts_ms)
 
     def settle(self) -> None:
         """The batch in hand is published: what it rang stays."""
-        self._settled.update(self._changed)
-        self._changed.clear()
-        for line in list(islice(self._settled, max(0, len(self._settled) - MAX_REMEMBERED))):
-            del self._settled[line]
+        self._last.settle()
+        for line in list(islice(self._known, max(0, len(self._known) - MAX_REMEMBERED))):
+            del self._known[line]
+            self._last.settled.pop(line, None)
 
     def revert(self) -> None:
         """The batch in hand comes again: forget what it rang."""
-        self._changed.clear()
-
-    def _last(self, line: Line) -> int | None:
-        return self._changed[line] if line in self._changed else self._settled.get(line)
+        self._last.revert()
 
     def _since(self, line: Line, ts_ms: int) -> float:
-        last = self._last(line)
+        last = self._last.get(line)
         return float("inf") if last is None else ts_ms - last
 
 
@@ -94,4 +93,4 @@ def _of_rule(match: Match) -> Line:
 
 
 def _of_instrument(match: Match) -> Line:
-    return Line(match.rule.rule_id, match.revision, match.cause.exchange, match.cause.symbol)
+    return Line(match.rule.rule_id, match.revision, match.exchange, match.symbol)

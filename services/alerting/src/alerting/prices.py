@@ -1,19 +1,23 @@
-"""Where prices cross levels. Pure: columns of trades or candles in, crossings out.
+"""Where prices cross levels, and how far they move. Pure: columns of trades or candles in, what rules look for out.
 
-The last price of every instrument is the only state. It can be taken back to the state before the batch in hand,
-because a batch that could not be published is handled again.
+Of every instrument the last price is remembered, of rules that have to be armed again that they rang, of moves what
+the price was lately. All of it can be taken back to before the batch in hand (see `kept`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alerting.rules import Direction, Instrument, Rules
-from tocsin_common.documents import PriceRule
+from alerting.kept import Kept
+from alerting.levels import Direction, Instrument, Levels, Mark, Moves
+from alerting.moves import Column, Window, advance
+from alerting.rules import Rules
+from tocsin_common.documents import MoveRule, PriceRule
 from tocsin_common.events import CandlesClosed, TradesReceived
 from tocsin_common.ids import derive
 
@@ -42,76 +46,107 @@ class Crossing:
         return derive("crossing", self.exchange, self.symbol, self.ts_ms, self.reference, self.level, self.direction)
 
 
+Side = Literal["up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A price went `percent` away from its low (`up`) or high (`down`) of the last `window_s`: `extreme`."""
+
+    exchange: str
+    symbol: str
+    percent: float
+    window_s: int
+    side: Side
+    extreme: float
+    price: float
+    ts_ms: int
+    reference: str
+
+    @property
+    def cause_id(self) -> str:
+        asked = (self.window_s, self.percent, self.side)
+        return derive("move", self.exchange, self.symbol, self.ts_ms, self.reference, *asked)
+
+
 Price = tuple[float, int]
 """A price and its market time in milliseconds."""
 
-Hit = tuple[PriceRule, Crossing]
+Hit = tuple[PriceRule, Crossing] | tuple[MoveRule, Move]
+
+Counts = Callable[[PriceRule | MoveRule, Crossing | Move], bool]
+"""Whether something found rings. What does not ring does not have to be armed again either."""
+
+Spent = tuple[str, int, str]
+"""Rule, its revision, and (of a move) the side on which it rang and is not armed again."""
 
 
-class LastPrices:
-    """The last price per instrument: settled up to the batch in hand, and as that batch leaves it."""
+def always(_rule: PriceRule | MoveRule, _cause: Crossing | Move) -> bool:
+    """What is found rings."""
+    return True
 
-    def __init__(self) -> None:
-        self.settled: dict[Instrument, Price] = {}
-        self._changed: dict[Instrument, Price] = {}
 
-    def get(self, instrument: Instrument) -> Price | None:
-        return self._changed.get(instrument) or self.settled.get(instrument)
+def never(_rule: PriceRule | MoveRule, _cause: Crossing | Move) -> bool:
+    """It only teaches."""
+    return False
 
-    def put(self, instrument: Instrument, price: Price) -> None:
-        self._changed[instrument] = price
 
-    def settle(self) -> None:
-        """The batch in hand is published: its prices stay."""
-        self.settled.update(self._changed)
-        self._changed.clear()
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Prices (float64) of one instrument at ascending times, and the one `before` them. `reference` names each."""
 
-    def revert(self) -> None:
-        """The batch in hand comes again: forget what it changed."""
-        self._changed.clear()
+    instrument: Instrument
+    before: float
+    prices: Column
+    times_ms: NDArray[np.int64]
+    reference: Callable[[int], str]
 
 
 class PriceWatch:
-    """Finds the crossings in trades and candles of instruments, one after another."""
+    """Finds crossings and moves in trades and candles of instruments, one after another."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self.last = LastPrices()
+        self.last: Kept[Instrument, Price] = Kept()
+        self.windows: Kept[tuple[str, str, int], Window] = Kept()
+        self.spent: Kept[Spent, bool] = Kept()
 
-    def in_trades(self, event: TradesReceived) -> Iterator[Hit]:
-        """Crossings between consecutive trades. Repaired trades were fetched after a gap: they teach the price, and it
-        is too late to ring for them."""
+    def in_trades(self, event: TradesReceived, counts: Counts = always) -> Iterator[Hit]:
+        """What happens between consecutive trades. Repaired trades were fetched after a gap: they teach the price, and
+        it is too late to ring for them."""
 
         def reference(row: int) -> str:
             return event.trade_id[row] or derive("trade", event.price[row], event.amount[row], event.side[row])
 
-        hits = self._hits((event.exchange, event.symbol), event.price, event.ts_ms, reference)
-        if event.repaired:
-            deque(hits, maxlen=0)
-            return iter(())
-        return hits
+        counts = never if event.repaired else counts
+        return self._hits((event.exchange, event.symbol), event.price, event.ts_ms, reference, counts)
 
-    def in_candles(self, event: CandlesClosed) -> Iterator[Hit]:
-        """Crossings between consecutive closes of 1m candles that an exchange (or a candle file) gave.
+    def in_candles(self, event: CandlesClosed, counts: Counts = always) -> Iterator[Hit]:
+        """What happens between consecutive closes of 1m candles that an exchange (or a candle file) gave.
 
         Candles built from trades are passed over, because their trades are watched; history and corrections too,
         because they tell of the past.
         """
-        if event.origin != "exchange" or event.revision:
+        if event.timeframe != "1m" or event.origin != "exchange" or event.revision:
             return iter(())
         closes_ms = [open_ms + CANDLE_MS for open_ms in event.open_ms]
-        return self._hits((event.exchange, event.symbol), event.close, closes_ms, lambda _row: "candle")
+        return self._hits((event.exchange, event.symbol), event.close, closes_ms, lambda _row: "candle", counts)
 
     def _hits(
-        self, instrument: Instrument, prices: list[float], times_ms: list[int], reference: Callable[[int], str]
+        self,
+        instrument: Instrument,
+        prices: list[float],
+        times_ms: list[int],
+        reference: Callable[[int], str],
+        counts: Counts,
     ) -> Iterator[Hit]:
-        """Every crossing in a column of prices.
+        """Everything in a column of prices.
 
         A row earlier than one already seen (a late or repaired trade) tells of the past: it neither rings nor counts.
         """
         last = self.last.get(instrument)
-        levels = self._rules.levels_of(instrument)
-        if levels is None:
+        levels, moves = self._rules.levels_of(instrument), self._rules.moves_of(instrument)
+        if levels is None and not moves:
             if last is None or times_ms[-1] >= last[1]:
                 self.last.put(instrument, (prices[-1], times_ms[-1]))
             return
@@ -122,11 +157,57 @@ class PriceWatch:
             return
         column = np.array(prices)[rows]
         before = float(column[0]) if last is None else last[0]
-        self.last.put(instrument, (float(column[-1]), int(times[rows[-1]])))
-        for position, rule, direction in levels.crossed(before, column):
-            row = int(rows[position])
-            previous = float(column[position - 1]) if position else before
-            crossing = Crossing(
-                *instrument, rule.level, direction, previous, prices[row], times_ms[row], reference(row)
-            )
-            yield rule, crossing
+        ticks = Ticks(instrument, before, column, times[rows], lambda position: reference(int(rows[position])))
+        self.last.put(instrument, (float(column[-1]), int(ticks.times_ms[-1])))
+        if levels is not None:
+            yield from self._crossings(ticks, levels, counts)
+        for window_s, looked_for in moves.items():
+            yield from self._moves(ticks, window_s, looked_for, counts)
+
+    def _crossings(self, ticks: Ticks, levels: Levels[PriceRule], counts: Counts) -> Iterator[Hit]:
+        for row, mark, direction in levels.crossed(ticks.before, ticks.prices):
+            if not self._armed(mark, ""):
+                continue
+            previous = float(ticks.prices[row - 1]) if row else ticks.before
+            price, ts_ms = float(ticks.prices[row]), int(ticks.times_ms[row])
+            crossing = Crossing(*ticks.instrument, mark.level, direction, previous, price, ts_ms, ticks.reference(row))
+            if counts(mark.rule, crossing):
+                self._spend(mark, "")
+                yield mark.rule, crossing
+
+    def _moves(self, ticks: Ticks, window_s: int, looked_for: Moves, counts: Counts) -> Iterator[Hit]:
+        key = (*ticks.instrument, window_s)
+        window = self.windows.get(key) or Window()
+        seen = advance(window, window_s, ticks.prices, ticks.times_ms)
+        self.windows.put(key, seen.after)
+        sides: tuple[tuple[Side, Levels[MoveRule], float, Column, Column], ...] = (
+            ("up", looked_for.up, window.rise, seen.rises, seen.lows),
+            ("down", looked_for.down, window.fall, seen.falls, seen.highs),
+        )
+        for side, levels, before, percents, extremes in sides:
+            for row, mark, _ in levels.crossed(before, percents):
+                if not self._armed(mark, side):
+                    continue
+                price, ts_ms, extreme = float(ticks.prices[row]), int(ticks.times_ms[row]), float(extremes[row])
+                percent, reference = mark.rule.percent, ticks.reference(row)
+                move = Move(*ticks.instrument, percent, window_s, side, extreme, price, ts_ms, reference)
+                if counts(mark.rule, move):
+                    self._spend(mark, side)
+                    yield mark.rule, move
+
+    def _armed(self, mark: Mark[Any], side: str) -> bool:
+        """Whether a mark that was crossed rings; one that rearms does that."""
+        if not (mark.sticky or mark.rearms):
+            return True
+        key = self._key(mark, side)
+        spent = self.spent.get(key)
+        if mark.rearms and spent:
+            self.spent.put(key, None)
+        return not (mark.rearms or spent)
+
+    def _spend(self, mark: Mark[Any], side: str) -> None:
+        if mark.sticky:
+            self.spent.put(self._key(mark, side), True)
+
+    def _key(self, mark: Mark[Any], side: str) -> Spent:
+        return mark.rule.rule_id, self._rules.revision(mark.rule), side

@@ -46,10 +46,12 @@ class Redo:
         state = await self._bus.stream_state(ALERTS)
         for message in await self._reader.through(state.last_seq):
             match message.event():
-                case AlertRaised(alert_id=alert_id, subscribers=told):
-                    self._decided[alert_id].told = told
-                case AlertSuppressed(alert_id=alert_id, subscriber_id=spared):
-                    self._decided[alert_id].spared.add(spared)
+                case AlertRaised() as alert:
+                    self._decided[alert.alert_id].told = alert.subscribers
+                    self._decided[alert.alert_id].revision = alert.rule_revision
+                case AlertSuppressed() as spared:
+                    self._decided[spared.alert_id].spared.add(spared.subscriber_id)
+                    self._decided[spared.alert_id].revision = spared.rule_revision
         return self._decided
 
     async def without_opened(self, outbox: Outbox) -> Outbox:

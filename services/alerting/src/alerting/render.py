@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from alerting.causes import Match
-from alerting.prices import Crossing
-from tocsin_common.events import SignalRaised
+from alerting.causes import Cause, Match
+from alerting.prices import Crossing, Move
+from alerting.volumes import Spike
+from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
 PRICE_DIGITS = 8
 """Significant digits of a price: more than any exchange's tick needs, fewer than a computed float carries."""
@@ -27,13 +28,26 @@ class Content:
 
 def of_match(match: Match) -> Content:
     """Say it in words; one that is more than for information says so."""
-    if isinstance(match.cause, SignalRaised):
-        content = of_signal(match.cause, match.rule.name)
-    else:
-        content = of_crossing(match.cause, match.rule.name)
+    content = of_cause(match.cause, match.rule.name)
     if match.rule.severity == "info":
         return content
     return replace(content, fields={"Severity": words(match.rule.severity), **content.fields})
+
+
+def of_cause(cause: Cause, rule_name: str) -> Content:
+    """Whatever it is."""
+    match cause:
+        case SignalRaised():
+            return of_signal(cause, rule_name)
+        case OutcomeMeasured():
+            return of_outcome(cause, rule_name)
+        case FeedChanged():
+            return of_feed(cause, rule_name)
+        case Crossing():
+            return of_crossing(cause, rule_name)
+        case Move():
+            return of_move(cause, rule_name)
+    return of_spike(cause, rule_name)
 
 
 def of_signal(signal: SignalRaised, rule_name: str) -> Content:
@@ -69,6 +83,70 @@ def of_crossing(crossing: Crossing, rule_name: str) -> Content:
     }
     text = f"It is at {price(crossing.price)} now, after {price(crossing.previous)}."
     return Content(f"{crossing.symbol} {verb} {price(crossing.level)}", text, fields)
+
+
+def of_move(move: Move, rule_name: str) -> Content:
+    """For example: `BTC/USDT rose 5 % within 15 min`."""
+    verb, extreme = ("rose", "Low") if move.side == "up" else ("fell", "High")
+    window = duration(move.window_s)
+    fields = {
+        "Price": price(move.price),
+        extreme: price(move.extreme),
+        "Exchange": move.exchange,
+        "Seen at": moment(move.ts_ms),
+        "Rule": rule_name,
+    }
+    far = change(move.extreme, move.price)
+    text = f"It is at {price(move.price)} now, {far} from the {extreme.lower()} of {window}."
+    return Content(f"{move.symbol} {verb} {move.percent:g} % within {window}", text, fields)
+
+
+def of_spike(spike: Spike, rule_name: str) -> Content:
+    """For example: `BTC/USDT, 5m: 4.2 times the usual volume`."""
+    fields = {
+        "Volume": price(spike.volume),
+        "Usual": price(spike.mean),
+        "Close": price(spike.close),
+        "Exchange": spike.exchange,
+        "Seen at": moment(spike.ts_ms),
+        "Rule": rule_name,
+    }
+    text = f"The {spike.candles} candles before it had {price(spike.mean)} each, it had {price(spike.volume)}."
+    times = f"{spike.volume / spike.mean:.1f}"
+    return Content(f"{spike.symbol}, {spike.timeframe}: {times} times the usual volume", text, fields)
+
+
+def of_outcome(outcome: OutcomeMeasured, rule_name: str) -> Content:
+    """For example: `Long BTC/USDT, 1h: EMA cross reached target 2, +2.0 R`."""
+    result, _, number = outcome.result.partition("_")
+    ended = {"target": f"reached target {number}", "stop": "was stopped", "expired": "expired"}.get(result, result)
+    fields = {
+        "Exit": price(outcome.exit_price),
+        "Result": f"{outcome.r_multiple:+.2f} R",
+        "Best": f"{outcome.mfe_r:+.2f} R",
+        "Worst": f"{outcome.mae_r:+.2f} R",
+        "Exchange": outcome.exchange,
+        "Signal of": moment(outcome.confirmed_ms),
+        "Ended at": moment(outcome.ended_ms),
+        "Rule": rule_name,
+    }
+    name = f"{outcome.side.capitalize()} {outcome.symbol}, {outcome.timeframe}: {words(outcome.strategy)}"
+    text = f"It took {duration((outcome.ended_ms - outcome.confirmed_ms) / 1000)}."
+    return Content(f"{name} {ended}, {outcome.r_multiple:+.1f} R", text, fields)
+
+
+def of_feed(change: FeedChanged, rule_name: str) -> Content:
+    """For example: `binance BTC/USDT: gap found`."""
+    fields = {"Exchange": change.exchange}
+    if change.symbol:
+        fields["Symbol"] = change.symbol
+    if change.from_ms is not None and change.to_ms is not None:
+        fields |= {"From": moment(change.from_ms), "To": moment(change.to_ms)}
+    if change.trades is not None:
+        fields["Trades"] = f"{change.trades:,}"
+    fields |= {"Seen at": moment(change.ts_ms), "Rule": rule_name}
+    name = f"{change.exchange} {change.symbol}" if change.symbol else change.exchange
+    return Content(f"{name}: {change.state.replace('_', ' ')}", sentence(change.reason.replace("_", " ")), fields)
 
 
 def price(value: float) -> str:

@@ -1,46 +1,32 @@
 """The rules in force, and what they match. Pure: fed with documents and events, asked for matches.
 
-A signal rule is asked per kind of signal, not per signal: the answer for (exchange, symbol, timeframe, strategy, side)
-is remembered until a rule changes. Price rules are sorted by level per instrument, so that a column of prices is
-looked up by bisection, whatever the number of rules.
+A rule on signals, outcomes or feeds is asked per kind of event, not per event: the answer for one combination of what
+such rules look at is remembered until a rule changes. Rules on prices are sorted by level per instrument (`levels`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from alerting.levels import Instrument, Levels, Moves, Series, move_levels, price_levels
+from tocsin_common.documents import AlertRule, FeedRule, MoveRule, OutcomeRule, PriceRule, Rule, SignalRule, VolumeRule
+from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
-from tocsin_common.documents import AlertRule, PriceRule, SignalRule
-from tocsin_common.events import SignalRaised
+R = TypeVar("R", bound=Rule)
 
-Direction = Literal["above", "below"]
-Instrument = tuple[str, str]
-"""Exchange and symbol."""
+Criteria = tuple[Sequence[str], ...]
+"""What a rule wants of each facet of an event; an empty list means any."""
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
-    """The price rules of one instrument: `rules[i]` watches `levels[i]` (float64, ascending)."""
+class Sorted:
+    """The enabled rules on prices and volumes, by what they watch."""
 
-    levels: NDArray[np.float64]
-    rules: tuple[PriceRule, ...]
-
-    def crossed(self, previous: float, prices: NDArray[np.float64]) -> Iterator[tuple[int, PriceRule, Direction]]:
-        """Rows of `prices` that cross a level, with the rule that wants to know; `previous` came before row 0.
-
-        A price at the level counts as above it, so crossings of one level alternate: above, below, above ...
-        """
-        ranks = np.searchsorted(self.levels, np.concatenate(([previous], prices)), side="right")
-        for row in np.flatnonzero(ranks[1:] != ranks[:-1]):
-            before, after = int(ranks[row]), int(ranks[row + 1])
-            direction: Direction = "above" if after > before else "below"
-            for rule in self.rules[min(before, after) : max(before, after)]:
-                if rule.direction in (direction, "either"):
-                    yield int(row), rule, direction
+    levels: dict[Instrument, Levels[PriceRule]]
+    moves: dict[Instrument, dict[int, Moves]]
+    volumes: dict[Series, list[VolumeRule]]
 
 
 class Rules:
@@ -49,8 +35,8 @@ class Rules:
     def __init__(self) -> None:
         self._rules: dict[str, AlertRule] = {}
         self._revisions: dict[str, int] = {}
-        self._by_kind: dict[tuple[str, ...], tuple[SignalRule, ...]] = {}
-        self._levels: dict[Instrument, Levels] | None = None
+        self._answers: dict[tuple[type[Rule], tuple[str, ...]], list[Any]] = {}
+        self._order: Sorted | None = None
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -70,48 +56,79 @@ class Rules:
         """Which writing of a rule in force this is."""
         return self._revisions[rule.rule_id]
 
+    def in_force(self, rule_id: str, revision: int) -> bool:
+        """Whether this writing of a rule is the present one."""
+        return self._revisions.get(rule_id) == revision
+
     def for_signal(self, signal: SignalRaised) -> list[SignalRule]:
         """The enabled rules that want this signal, in the order they were made."""
-        kind = (signal.exchange, signal.symbol, signal.timeframe, signal.strategy, signal.side)
-        rules = self._by_kind.get(kind)
-        if rules is None:
-            rules = tuple(rule for rule in self._rules.values() if isinstance(rule, SignalRule) and wants(rule, signal))
-            self._by_kind[kind] = rules
-        return [rule for rule in rules if signal.confidence >= rule.min_confidence]
+        facets = (signal.exchange, signal.symbol, signal.timeframe, signal.strategy, signal.side)
+        return [rule for rule in self._wanting(SignalRule, facets) if signal.confidence >= rule.min_confidence]
 
-    def levels_of(self, instrument: Instrument) -> Levels | None:
+    def for_outcome(self, outcome: OutcomeMeasured) -> Sequence[OutcomeRule]:
+        """The enabled rules that want to know how this signal ended."""
+        result = outcome.result.partition("_")[0]
+        facets = (outcome.exchange, outcome.symbol, outcome.timeframe, outcome.strategy, outcome.side, result)
+        return self._wanting(OutcomeRule, facets)
+
+    def for_feed(self, change: FeedChanged) -> Sequence[FeedRule]:
+        """The enabled rules that want to know of this change."""
+        return self._wanting(FeedRule, (change.exchange, change.symbol or "", change.state))
+
+    def levels_of(self, instrument: Instrument) -> Levels[PriceRule] | None:
         """The price levels watched on an instrument; None when there are none."""
-        if self._levels is None:
-            self._levels = sort_levels(rule for rule in self._rules.values() if isinstance(rule, PriceRule))
-        return self._levels.get(instrument)
+        return self._sorted().levels.get(instrument)
+
+    def moves_of(self, instrument: Instrument) -> dict[int, Moves]:
+        """The moves watched on an instrument, by `window_s`."""
+        return self._sorted().moves.get(instrument, {})
+
+    def volumes_of(self, series: Series) -> list[VolumeRule]:
+        """The rules on the volume of a series."""
+        return self._sorted().volumes.get(series, [])
+
+    def _wanting(self, kind: type[R], facets: tuple[str, ...]) -> Sequence[R]:
+        answer = self._answers.get((kind, facets))
+        if answer is None:
+            answer = self._answers[kind, facets] = [rule for rule in self._enabled(kind) if wants(rule, facets)]
+        return answer
+
+    def _sorted(self) -> Sorted:
+        if self._order is None:
+            self._order = Sorted(
+                price_levels(self._enabled(PriceRule)),
+                move_levels(self._enabled(MoveRule)),
+                by_series(self._enabled(VolumeRule)),
+            )
+        return self._order
+
+    def _enabled(self, kind: type[R]) -> Iterator[R]:
+        return (rule for rule in self._rules.values() if isinstance(rule, kind) and rule.enabled)
 
     def _forget_answers(self) -> None:
-        self._by_kind.clear()
-        self._levels = None
+        self._answers.clear()
+        self._order = None
 
 
-def wants(rule: SignalRule, signal: SignalRaised) -> bool:
-    """Whether a rule wants this kind of signal, whatever its confidence. An empty list means any."""
-    return rule.enabled and all(
-        not wanted or given in wanted
-        for wanted, given in (
-            (rule.exchanges, signal.exchange),
-            (rule.symbols, signal.symbol),
-            (rule.timeframes, signal.timeframe),
-            (rule.strategies, signal.strategy),
-            (rule.sides, signal.side),
-        )
-    )
-
-
-def sort_levels(rules: Iterator[PriceRule]) -> dict[Instrument, Levels]:
-    """Group the enabled price rules by instrument and sort them by level (then id)."""
-    grouped: dict[Instrument, list[PriceRule]] = {}
+def by_series(rules: Iterable[VolumeRule]) -> dict[Series, list[VolumeRule]]:
+    found: dict[Series, list[VolumeRule]] = {}
     for rule in rules:
-        if rule.enabled:
-            grouped.setdefault((rule.exchange, rule.symbol), []).append(rule)
-    found = {}
-    for instrument, group in grouped.items():
-        group.sort(key=lambda rule: (rule.level, rule.rule_id))
-        found[instrument] = Levels(np.array([rule.level for rule in group]), tuple(group))
+        found.setdefault((rule.exchange, rule.symbol, rule.timeframe), []).append(rule)
     return found
+
+
+def wants(rule: Rule, facets: tuple[str, ...]) -> bool:
+    """Whether a rule wants an event with these facets."""
+    return all(not wanted or given in wanted for wanted, given in zip(criteria(rule), facets, strict=True))
+
+
+def criteria(rule: Rule) -> Criteria:
+    """The facets that a rule looks at; a rule on prices or volumes looks at none."""
+    match rule:
+        case SignalRule():
+            return rule.exchanges, rule.symbols, rule.timeframes, rule.strategies, rule.sides
+        case OutcomeRule():
+            return rule.exchanges, rule.symbols, rule.timeframes, rule.strategies, rule.sides, rule.results
+        case FeedRule():
+            return rule.exchanges, rule.symbols, rule.states
+    return ()

@@ -34,8 +34,8 @@ def covers(silence: Silence, match: Match) -> bool:
         not wanted or given in wanted
         for wanted, given in (
             (silence.rules, match.rule.rule_id),
-            (silence.exchanges, match.cause.exchange),
-            (silence.symbols, match.cause.symbol),
+            (silence.exchanges, match.exchange),
+            (silence.symbols, match.symbol),
             (silence.strategies, match.strategy),
             (silence.severities, match.rule.severity),
         )

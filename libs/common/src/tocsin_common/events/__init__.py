@@ -15,6 +15,7 @@ from tocsin_common.errors import Malformed
 from tocsin_common.events.alerts import (
     CHANNELS,
     TERMINAL_STATES,
+    AlertKind,
     AlertRaised,
     AlertSuppressed,
     ChannelName,
@@ -91,6 +92,7 @@ __all__ = [
     "EVENT_TYPES",
     "MAX_COLUMN",
     "TERMINAL_STATES",
+    "AlertKind",
     "AlertRaised",
     "AlertSuppressed",
     "AnyEvent",

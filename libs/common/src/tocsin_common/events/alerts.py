@@ -12,6 +12,7 @@ from tocsin_common.ids import derive
 DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook")
+AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume"]
 Severity = Literal["info", "warning", "critical"]
 TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})
 
@@ -24,7 +25,7 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
 
     alert_id: str
     rule_id: str
-    kind: Literal["signal", "price"]
+    kind: AlertKind
     cause_id: str
     ts_ms: int
     exchange: str
@@ -55,6 +56,7 @@ class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1
     ts_ms: int
     reason: str
     silence_id: str = ""
+    rule_revision: int = 0
 
     @property
     def subject(self) -> str:

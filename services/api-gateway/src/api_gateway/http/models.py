@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from tocsin_common.events import ChannelName, DeliveryState, Origin, Side, StopBasis
+from tocsin_common.events import AlertKind, ChannelName, DeliveryState, Origin, Side, StopBasis
 
 Item = TypeVar("Item")
 Money = Annotated[str, Field(description="An exact decimal.", examples=["10250.40"], pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
@@ -109,8 +109,8 @@ class Alert(BaseModel):
     alert_id: str
     decision: Literal["raised", "suppressed"]
     rule_id: str
-    kind: Literal["signal", "price"] | None
-    cause_id: str = Field(description="The signal, or the trade that crossed a level.")
+    kind: AlertKind | None
+    cause_id: str = Field(description="The signal, or whatever else the rule saw.")
     ts_ms: Millis
     exchange: Exchange | None
     symbol: Symbol | None
