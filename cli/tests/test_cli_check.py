@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from signal_engine.strategies import STRATEGIES
+from signal_engine.strategies import BY_DEFAULT, STRATEGIES
 from signal_engine.strategies.ema_cross import EmaCross
 from tocsin.__main__ import app
 
@@ -50,7 +50,7 @@ def check(*arguments: object) -> Result:
 def test_the_shipped_strategies_do_not_look_ahead(hours: Path) -> None:
     result = check("lookahead", "--from", hours, "--timeframe", "1h", "--timeframe", "4h", "--cuts", 5)
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("does not look ahead") + result.stdout.count("no signal to check") == len(STRATEGIES)
+    assert result.stdout.count("does not look ahead") + result.stdout.count("no signal to check") == len(BY_DEFAULT)
 
 
 @pytest.mark.usefixtures("peeks")

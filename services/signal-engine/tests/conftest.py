@@ -136,10 +136,11 @@ def with_higher() -> WithHigher:
 
 @pytest.fixture(scope="session")
 def month(shared_data: Path, with_higher: WithHigher) -> pl.DataFrame:
-    """A month of two symbols in 5m, 15m, 1h and 4h."""
+    """A month of two symbols in 5m, 15m, 1h and 4h. XRP stands for bitcoin, which the record does not have."""
     path = shared_data / "candles" / "binance_1m_23_symbols_2021-05.parquet"
     rows = pl.scan_parquet(path).filter(pl.col("symbol").is_in(["ETH/USDT", "XRP/USDT"]))
-    frame = rows.collect(engine="in-memory").rename({"ts_ms": "open_ms"}).select(COLUMNS).sort("symbol", "open_ms")
+    renamed = rows.rename({"ts_ms": "open_ms"}).with_columns(pl.col("symbol").str.replace("XRP", "BTC"))
+    frame = renamed.collect(engine="in-memory").select(COLUMNS).sort("symbol", "open_ms")
     return with_higher(frame, "5m", "15m", "1h", "4h").filter(pl.col("timeframe") != "1m")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from signal_engine.config import Settings, SignalEngineSection
 from signal_engine.risk import Sizing
-from signal_engine.strategies import STRATEGIES
+from signal_engine.strategies import BY_DEFAULT
 from tocsin_common.config import load
 from tocsin_common.errors import ConfigError
 
@@ -22,7 +22,7 @@ def problems(**keys: str) -> list[str]:
 
 
 def test_by_default_all_strategies_run_on_everything_from_five_minutes_up() -> None:
-    assert [strategy.instance for strategy in section().build()] == list(STRATEGIES)
+    assert [strategy.instance for strategy in section().build()] == list(BY_DEFAULT)
     assert section().timeframes == ["5m", "15m", "1h", "4h"]
     assert section().risk.sizing() == Sizing()
     assert section().indicators == []

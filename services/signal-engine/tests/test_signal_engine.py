@@ -12,7 +12,7 @@ from signal_engine.engine import Engine
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
 from signal_engine.rehearsal import rehearse
-from signal_engine.strategies import STRATEGIES, AnyStrategy, build
+from signal_engine.strategies import BY_DEFAULT, AnyStrategy, build
 from tocsin_common.events import CandlesClosed, SignalRaised, encode
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -21,7 +21,7 @@ Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
 
 
 def all_strategies() -> list[AnyStrategy]:
-    return [build(name) for name in STRATEGIES]
+    return [build(name) for name in BY_DEFAULT]
 
 
 def as_bytes(signals: list[SignalRaised]) -> list[bytes]:

@@ -12,14 +12,14 @@ from signal_engine.engine import Engine
 from signal_engine.excuses import Judges, Live
 from signal_engine.parity import Parity, parity_of
 from signal_engine.recording import Recording
-from signal_engine.strategies import STRATEGIES, build
+from signal_engine.strategies import BY_DEFAULT, build
 from signal_engine.strategies.ema_cross import EmaCross, EmaCrossParams
 from tocsin_common.events import CandlesClosed, SignalRaised, StrategyQuarantined
 
 Chunk = Callable[..., CandlesClosed]
 
 END_MS = 2**62
-JUDGES = Judges([build(name) for name in STRATEGIES], ["1m"])
+JUDGES = Judges([build(name) for name in BY_DEFAULT], ["1m"])
 ROWS = 40
 """Candles in a message."""
 

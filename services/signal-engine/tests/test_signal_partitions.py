@@ -69,6 +69,7 @@ class Replica:
             **os.environ,
             "TOCSIN__NATS__URL": nats_url,
             "TOCSIN__SIGNAL_ENGINE__TIMEFRAMES": "[1m]",
+            "TOCSIN__SIGNAL_ENGINE__STRATEGIES": f"[{', '.join(f'{{name: {name}}}' for name in STRATEGIES)}]",
             "TOCSIN__LOG__LEVEL": "warning",
             "POLARS_MAX_THREADS": "1",
         }

@@ -14,7 +14,7 @@ from signal_engine.engine import Engine
 from signal_engine.history import signals_of
 from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
-from signal_engine.strategies import STRATEGIES, build
+from signal_engine.strategies import BY_DEFAULT, build
 from signal_engine.windows import BLOCK_CANDLES
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
@@ -65,7 +65,7 @@ class Service:
 
     def __init__(self, bus: MemoryBus, rng: random.Random, *, mortal: bool = True, now_ms: int = LONG_AFTER_MS) -> None:
         self.bus, self.rng, self.mortal = bus, rng, mortal
-        self.engine = Engine([build(name) for name in STRATEGIES], ["1m"])
+        self.engine = Engine([build(name) for name in BY_DEFAULT], ["1m"])
         self.registry = CollectorRegistry()
         self.rounds = Rounds(bus, self.engine, Metrics(self.registry), now_ms=lambda: now_ms, snapshot_messages=15)
         self.follower = bus.follow(CLOCK, clock("market"), after=0)
@@ -107,7 +107,7 @@ async def publish_market(bus: MemoryBus, messages: Sequence[CandlesClosed], rng:
 
 @pytest.fixture(scope="module")
 def expected(minutes: pl.DataFrame) -> list[bytes]:
-    return [encode(signal) for signal in signals_of([build(name) for name in STRATEGIES], minutes)]
+    return [encode(signal) for signal in signals_of([build(name) for name in BY_DEFAULT], minutes)]
 
 
 async def raised(bus: MemoryBus) -> list[bytes]:
@@ -196,7 +196,7 @@ async def test_every_mark_covers_exactly_the_signals_of_the_candles_before_it(
     await Service(bus, rng, mortal=False).run()
     signals = [(m.seq, event) for m in await stored(bus, SIGNALS) if isinstance(event := m.event(), SignalRaised)]
     for mark in await signal_marks(bus):
-        closed = Engine([build(name) for name in STRATEGIES], ["1m"])
+        closed = Engine([build(name) for name in BY_DEFAULT], ["1m"])
         candles = await bus.reader(CANDLES, after=0).through(mark.candles_seq)
         closed.add(event for m in candles if isinstance(event := m.event(), CandlesClosed))
         covered = {event.signal_id for seq, event in signals if seq <= mark.signals_seq}

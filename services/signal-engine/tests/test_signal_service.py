@@ -14,7 +14,7 @@ import polars as pl
 
 from signal_engine.history import signals_of
 from signal_engine.indicators import memory_of
-from signal_engine.strategies import STRATEGIES, build
+from signal_engine.strategies import BY_DEFAULT, build
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Consumer
 from tocsin_common.events import CandlesClosed, ClockAdvanced, StrategyQuarantined, encode
@@ -99,7 +99,7 @@ async def test_a_killed_service_resumes_and_every_signal_is_stored_once(
         second.terminate()
         assert await asyncio.wait_for(second.wait(), PATIENCE_S) == 0
     stored = await jetstream_bus.reader(SIGNALS, after=0).through(mark.signals_seq)
-    expected = signals_of([build(name) for name in STRATEGIES], minutes)
+    expected = signals_of([build(name) for name in BY_DEFAULT], minutes)
     assert sorted(message.data for message in stored) == sorted(encode(signal) for signal in expected)
     newest = await jetstream_bus.last(SIGNALS, SIGNALS.events)
     assert newest is not None

@@ -15,7 +15,7 @@ from signal_engine.history import signals_of
 from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
 from signal_engine.snapshots import PART_ROWS, Snapshots
-from signal_engine.strategies import STRATEGIES, build
+from signal_engine.strategies import BY_DEFAULT, build
 from signal_engine.windows import Candles, Series
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
@@ -134,7 +134,7 @@ async def test_a_restart_goes_on_from_the_snapshot_without_the_candles_before_it
     bus, messages = MemoryBus(), list(chop(minutes, random.Random(3)))
     half = len(messages) // 2
     for part in (messages[:half], messages[half:]):
-        engine = Engine([build(name) for name in STRATEGIES], ["1m"])
+        engine = Engine([build(name) for name in BY_DEFAULT], ["1m"])
         rounds = Rounds(bus, engine, Metrics(CollectorRegistry()), snapshot_messages=10)
         await rounds.resume()
         for message in part:
@@ -147,5 +147,5 @@ async def test_a_restart_goes_on_from_the_snapshot_without_the_candles_before_it
         await rounds.close()
         bus.purge(CANDLES, before=half + 1)
     stored = await bus.reader(SIGNALS, after=0).through((await bus.stream_state(SIGNALS)).last_seq)
-    expected = signals_of([build(name) for name in STRATEGIES], minutes)
+    expected = signals_of([build(name) for name in BY_DEFAULT], minutes)
     assert sorted(message.data for message in stored) == sorted(encode(signal) for signal in expected)

@@ -18,7 +18,7 @@ from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
 from signal_engine.lookahead import check_lookahead
 from signal_engine.rehearsal import rehearse
-from signal_engine.strategies import STRATEGIES, AnyStrategy, build
+from signal_engine.strategies import BY_DEFAULT, STRATEGIES, AnyStrategy, build
 from tocsin_common.events import CandlesClosed, SignalRaised, encode
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -172,6 +172,6 @@ def test_a_market_upside_down_gives_the_other_side_on_the_same_candles(
 def test_no_strategy_looks_ahead_in_any_timeframe(month: pl.DataFrame) -> None:
     some = month.filter((pl.col("symbol") == "ETH/USDT") & (pl.col("timeframe") != "5m"))
     short = some.filter(pl.col("open_ms") < pl.col("open_ms").min() + 17 * TIMEFRAME_MS["1d"])
-    verdicts = check_lookahead(all_strategies(), short, cuts=5, seed=1)
+    verdicts = check_lookahead([build(name) for name in BY_DEFAULT], short, cuts=5, seed=1)
     assert {name: len(verdict.differing) for name, verdict in verdicts.items() if verdict.differing} == {}
     assert all(verdict.signals for verdict in verdicts.values())

@@ -12,7 +12,7 @@ from signal_engine.choices import Problem, StrategyChoice, Timeframe, problems_o
 from signal_engine.pace import SLOW_ROUND_S
 from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
-from signal_engine.strategies import STRATEGIES, AnyStrategy
+from signal_engine.strategies import BY_DEFAULT, AnyStrategy
 from signal_engine.strategies.loading import Kind, catalogue
 from tocsin_common.config import CommonSettings, Section
 from tocsin_common.partitions.sharing import parse_ranges
@@ -42,7 +42,7 @@ class SignalEngineSection(Section):
         default=["5m", "15m", "1h", "4h"], min_length=1, description="The timeframes every strategy looks at."
     )
     strategies: list[StrategyChoice] = Field(
-        default=[StrategyChoice(name=name) for name in STRATEGIES],
+        default=[StrategyChoice(name=name) for name in BY_DEFAULT],
         min_length=1,
         validate_default=True,
         description="The strategies to run; one may run several times under different names.",

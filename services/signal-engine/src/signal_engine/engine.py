@@ -9,12 +9,13 @@ from time import perf_counter
 import numpy as np
 import structlog
 
+from signal_engine.across import Across
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.higher import Higher
 from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import Series, Window, Windows, framed
+from signal_engine.windows import Candles, Series, Window, Windows, framed
 from tocsin_common.events import CandlesClosed, IndicatorsComputed, SignalRaised
 
 log = structlog.get_logger()
@@ -43,12 +44,15 @@ class Engine:
     ) -> None:
         self.evaluation = Evaluation(strategies, sizing, budget_s=budget_s)
         self._above = self.evaluation.higher_of(timeframes)
-        self.timeframes = frozenset(timeframes).union(*self._above.values())
+        across = self.evaluation.across
+        looked_at = [*self._above.values(), *(across.higher_of(timeframes).values() if across else ())]
+        self.timeframes = frozenset(timeframes).union(*looked_at)
         self.tally: Counter[str] = Counter()
         self._readings = Readings(indicators) if indicators else None
         self._uncomputed: list[list[tuple[int, Window]]] = []
         longest = self._readings.warm_up_candles if self._readings else 0
         self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes), kept_candles=longest)
+        self.across = Across(across, self.windows, frozenset(timeframes)) if across else None
         self._higher = Higher(self.windows.candles_of)
         self._time_ms = 0
         self._early: list[SignalRaised] = []
@@ -59,6 +63,12 @@ class Engine:
             if event.timeframe in self.timeframes:
                 self._add(event, warm_up=warm_up or event.origin == "history")
 
+    def watch(self, events: Iterable[CandlesClosed]) -> None:
+        """Take in candles of symbols that others judge, in stream order with our own: they are part of the market."""
+        for event in events:
+            if self.across and not event.revision and not _disordered(event):
+                self.across.watch(event)
+
     def evaluate(self, time_ms: int | None = None) -> list[SignalRaised]:
         """Signals of all candles added since the last call, in publishing order (`evaluation.order`).
 
@@ -66,9 +76,11 @@ class Engine:
         higher one it looks at. Without it nothing waits.
         """
         self._time_ms = END_OF_TIME_MS if time_ms is None else time_ms
-        signals = sorted((*self._early, *self._evaluate(self._time_ms)), key=order)
+        signals = [*self._early, *self._evaluate(self._time_ms)]
         self._early = []
-        return signals
+        if self.across:
+            signals += self.across.evaluate(time_ms)
+        return sorted(signals, key=order)
 
     def evaluate_some(self) -> None:
         """Evaluate what waits for nothing, so that less is left for `evaluate`, which gives these signals, too."""
@@ -86,24 +98,36 @@ class Engine:
             self.evaluation.spent["readings"] += perf_counter() - started
         return found
 
-    def clear(self) -> None:
-        """Forget every candle, as if nothing had been added. Strategies that are off stay so."""
+    def clear(self, time_ms: int = 0) -> None:
+        """Forget every candle, as if nothing had been added. Strategies that are off stay so. The last mark was of
+        `time_ms`."""
         self.windows.clear()
+        if self.across:
+            self.across.clear(time_ms)
         self._higher = Higher(self.windows.candles_of)
         self._early, self._uncomputed = [], []
+
+    def restore(self, series: Series, candles: Candles, *, ours: bool = True) -> None:
+        """Take in candles that an earlier life had in a window: as ours, or only as part of the market."""
+        if ours:
+            self.windows.restore(series, candles)
+        if self.across:
+            self.across.restore(series, candles)
 
     def resume(self, time_ms: int) -> None:
         """After a restart: candles that waited at the last mark, of `time_ms`, wait again."""
         self._time_ms = time_ms
         if self._above:
             self.windows.resume(time_ms, self._above)
+        if self.across:
+            self.across.resume()
 
     def _add(self, event: CandlesClosed, *, warm_up: bool) -> None:
         rows = len(event.open_ms)
         if event.revision:
             self.tally["correction"] += rows
             return
-        if rows > 1 and not np.all(np.diff(event.open_ms) > 0):
+        if _disordered(event):
             self.tally["disordered"] += rows
             log.error("candles out of order within a message", subject=event.subject, first_ms=event.open_ms[0])
             return
@@ -111,12 +135,16 @@ class Engine:
         if self.windows.pending and event.open_ms[0] <= self.windows.newest_ms(series):
             # What is pending came before these late candles on the stream, so it is evaluated without them.
             self._early += self._evaluate(self._time_ms)
+        if self.across:
+            self.across.watch(event)
         added = self.windows.add(event, pending=not warm_up)
         self.tally["warmed" if warm_up else "evaluated"] += added.fresh
         self.tally["duplicate"] += added.duplicate
         self.tally["late"] += added.late
         if added.late:
             self._higher.forget(event.timeframe)
+            if self.across:
+                self.across.add_late(event)
         self.tally["dropped"] += added.dropped
 
     def _evaluate(self, time_ms: int) -> list[SignalRaised]:
@@ -126,5 +154,11 @@ class Engine:
         signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
         if self._readings:
             self._uncomputed.append(self.windows.copies())
+        if self.across:
+            self.across.wait(self.windows.copies())
         self.windows.settle()
         return signals
+
+
+def _disordered(event: CandlesClosed) -> bool:
+    return len(event.open_ms) > 1 and not np.all(np.diff(event.open_ms) > 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from functools import partial
 from time import perf_counter
 
@@ -19,6 +20,7 @@ import structlog
 from signal_engine.entries import Entries
 from signal_engine.higher import Higher
 from signal_engine.limited import limited
+from signal_engine.market import Markets, beside
 from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_of
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
@@ -42,6 +44,7 @@ class Evaluation:
     clears it: `quarantined`, `dropped`, and `spent`, the seconds that went into indicators, higher timeframes and each
     strategy.
 
+    `across` are the strategies that look at the whole market: they want frames `beside_market`.
     `warm_up_candles` is how many candles a window holds before its block. Raises ValueError for strategies that cannot
     be used, or not together.
     """
@@ -49,13 +52,22 @@ class Evaluation:
     def __init__(
         self, strategies: Sequence[AnyStrategy], sizing: Sizing | None = None, *, budget_s: float | None = None
     ) -> None:
-        self._healthy = prepare(strategies)
+        prepared = prepare(strategies)
+        self._healthy = [one for one in prepared if not one.market]
         self._budget_s = budget_s
         self.entries = Entries(sizing or Sizing())
         self.dropped = self.entries.dropped
-        self.warm_up_candles = warm_up_of(self._healthy)
+        self.warm_up_candles = warm_up_of(prepared)
         self.quarantined: list[Quarantine] = []
         self.spent: defaultdict[str, float] = defaultdict(float)
+        self.across: Evaluation | None = None
+        self.across = self._of([one for one in prepared if one.market])
+
+    def _of(self, prepared: list[Prepared]) -> Evaluation | None:
+        """One of other strategies that shares everything else with this one; None when there are none of them."""
+        other = copy(self)
+        other._healthy = prepared
+        return other if prepared else None
 
     def higher_of(self, timeframes: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """By timeframe: the higher ones its candles look at, where there are any."""
@@ -73,6 +85,18 @@ class Evaluation:
             with self._timed(one.strategy.instance):
                 found += self._entries_of(one, rows, series)
         return sorted(found, key=order)
+
+    def beside_market(self, frame: pl.DataFrame, series: Sequence[Series], markets: Markets) -> pl.DataFrame:
+        """The frame with the columns of the market that strategies look at."""
+        with self._timed("market"):
+            return beside(frame, series, markets, self.warm_up_candles, self._of_market)
+
+    def _of_market(self, frame: pl.DataFrame) -> pl.DataFrame:
+        def asked(one: Prepared) -> Iterable[pl.Expr]:
+            return one.market
+
+        enriched = self._with_columns(frame, asked)
+        return enriched.select(expr.meta.output_name() for expr in once(self._healthy, asked))
 
     def _near(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame's new rows and the LOOK_BACK_CANDLES before each, with all columns: few when live, so that

@@ -8,6 +8,7 @@ import polars as pl
 
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.higher import Higher
+from signal_engine.market import Markets, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
@@ -28,25 +29,32 @@ def signals_of(
     *,
     timeframes: Sequence[str] | None = None,
     sizing: Sizing | None = None,
+    markets: Markets | None = None,
     broke: Callable[[Quarantine], None] = lambda one: None,
 ) -> list[SignalRaised]:
     """Signals of a frame of closed candles, equal to the live engine's over the same candles in time order.
 
     `candles` has the columns exchange, symbol, timeframe (text), open_ms (i64) and open, high, low, close, volume
     (f64); of rows with the same open time the first counts. `timeframes` are those judged (default: all there are);
-    strategies look at the candles of the others from there. `broke` is told of each strategy whose query raised: its
+    strategies look at the candles of the others from there. `markets` are those all candles are in (default: these
+    candles). `broke` is told of each strategy whose query raised: its
     signals are not all there. Entries that make no sense are left out, however many.
     """
     evaluation = Evaluation(strategies, sizing)
-    warm_up = evaluation.warm_up_candles
+    warm_up, across = evaluation.warm_up_candles, evaluation.across
     ordered = candles.unique([*KEYS, "open_ms"], keep="first", maintain_order=True).sort(*KEYS, "open_ms")
     found: list[SignalRaised] = []
+    if across and markets is None:
+        markets = markets_of(candles)
     for timeframe in sorted(timeframes or candles["timeframe"].unique()):
         for rows in _batches(ordered.filter(pl.col("timeframe") == timeframe), warm_up):
             frame = anchored(rows.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS[timeframe], warm_up)
-            higher = Higher(_Recorded(ordered, warm_up).of)
+            series, recorded = _series(rows), _Recorded(ordered, warm_up)
             with evaluation.entries.forgiven():
-                found += evaluation.signals(frame, _series(rows), higher)
+                found += evaluation.signals(frame, series, Higher(recorded.of))
+                if across:
+                    placed = across.beside_market(frame, series, markets or {})
+                    found += across.signals(placed, series, Higher(recorded.of))
     for one in evaluation.quarantined:
         broke(one)
     return sorted(found, key=order)

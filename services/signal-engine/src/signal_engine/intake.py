@@ -18,44 +18,48 @@ DEAD_LETTER_ERROR_CHARS = 2_000
 
 
 class Intake:
-    """Decodes the candles of some timeframes and partitions. What is not valid becomes one of `letters`, and `symbols`
-    are the instruments (exchange, symbol) that were there, until somebody clears them."""
+    """Decodes the candles of some timeframes and partitions, and those of other partitions in the timeframes `watched`.
 
-    def __init__(self, timeframes: Collection[str]) -> None:
+    What is not valid of the former becomes one of `letters`, and `symbols` are the instruments (exchange, symbol) of
+    them that were there, until somebody clears them.
+    """
+
+    def __init__(self, timeframes: Collection[str], partitions: Iterable[int], watched: Collection[str] = ()) -> None:
         self.letters: list[DeadLetter] = []
         self.symbols: set[tuple[str, str]] = set()
-        self._timeframes = timeframes
+        self._timeframes, self._watched = timeframes, watched
+        self._ours = frozenset(map(str, partitions))
         self._after: dict[str, int] = {}
 
     def read(self, after: Mapping[int, int]) -> None:
-        """Which partitions are wanted, and of each the sequence after which its candles are."""
+        """Of each partition that is wanted the sequence after which its candles are."""
         self._after = {str(partition): seq for partition, seq in after.items()}
 
-    def candles(self, messages: Iterable[Received]) -> Iterator[CandlesClosed]:
-        """The candles of these messages, in their order."""
+    def candles(self, messages: Iterable[Received]) -> Iterator[tuple[CandlesClosed, bool]]:
+        """The candles of these messages, in their order, and whether they are ours."""
         for message in messages:
-            if not self._is_wanted(message):
+            _, _, partition, *_, timeframe = message.subject.split(".")
+            ours, after = partition in self._ours, self._after.get(partition)
+            if after is None or message.seq <= after or timeframe not in (self._timeframes if ours else self._watched):
                 continue
             try:
                 event = message.event()
                 if not isinstance(event, CandlesClosed):
                     raise Malformed(f"{type(event).__name__} on {message.subject}, expected candles")
             except Malformed as error:
+                if not ours:
+                    continue  # its owner writes the letter
                 self.letters.append(_dead_letter(message, error))
                 log.error("dead letter", subject=message.subject, seq=message.seq, error=str(error))
             else:
-                self.symbols.add((event.exchange, event.symbol))
-                yield event
+                if ours:
+                    self.symbols.add((event.exchange, event.symbol))
+                yield event, ours
 
     def clear(self) -> None:
         """Forget what there was."""
         self.letters.clear()
         self.symbols.clear()
-
-    def _is_wanted(self, message: Received) -> bool:
-        _, _, partition, *_, timeframe = message.subject.split(".")
-        after = self._after.get(partition)
-        return after is not None and message.seq > after and timeframe in self._timeframes
 
 
 def _dead_letter(message: Received, error: Malformed) -> DeadLetter:

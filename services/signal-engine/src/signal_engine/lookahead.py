@@ -1,9 +1,10 @@
 """Does a strategy look into the future? Every signal is judged again by somebody who does not know it.
 
 All signals of the whole history are set against those found when the data end at a cut. Right after every signal's
-candle there is one: whatever the signal took from a later candle, of its own or of a higher timeframe, is not there
-any more. At further cuts, drawn at random, every market is looked at: nothing may be found there that the whole
-history does not show. A signal must be equal in every field, so features that were peeked at are found, too.
+candle there is one: whatever the signal took from a later candle, of its own symbol, of a higher timeframe or of the
+whole market, is not there any more. At further cuts, drawn at random, every market is looked at: nothing may be found
+there that the whole history does not show. A signal must be equal in every field, so features that were peeked at are
+found, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import polars as pl
 from signal_engine.comparison import Mismatch, mismatches
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
+from signal_engine.market import Markets, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES
@@ -52,6 +54,7 @@ class Past:
 
     def __init__(self, candles: pl.DataFrame, reach_candles: int) -> None:
         self._reach_candles = reach_candles
+        self._markets = markets_of(candles)
         self._series: dict[Instrument, list[tuple[int, list[int], pl.DataFrame]]] = defaultdict(list)
         keys = ("exchange", "symbol", "timeframe")
         for (exchange, symbol, timeframe), rows in candles.group_by(*keys, maintain_order=True):
@@ -78,6 +81,10 @@ class Past:
                 parts.append(rows[start:end])
         return pl.concat(parts)
 
+    def markets_until(self, cut_ms: int) -> Markets:
+        """The candles of every market, all instruments in it, that had closed by then."""
+        return {market: one.until(cut_ms - market.length_ms) for market, one in self._markets.items()}
+
 
 def check_lookahead(
     strategies: Sequence[AnyStrategy],
@@ -103,7 +110,8 @@ def check_lookahead(
     for done, (cut_ms, instruments) in enumerate(plan, 1):
         since = bisect_right(confirmed_ms, cut_ms - LONGEST_MS * BLOCK_CANDLES)
         known = whole[since : bisect_right(confirmed_ms, cut_ms)]
-        seen = signals_of(strategies, past.until(cut_ms, instruments), timeframes=timeframes, broke=broke)
+        there, markets = past.until(cut_ms, instruments), past.markets_until(cut_ms)
+        seen = signals_of(strategies, there, timeframes=timeframes, markets=markets, broke=broke)
         near = (_near(signals, cut_ms, instruments) for signals in (known, seen))
         for mismatch in mismatches(*near):
             differing[mismatch.signal.strategy].setdefault(mismatch.signal.signal_id, mismatch)

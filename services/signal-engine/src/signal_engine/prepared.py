@@ -24,7 +24,8 @@ class Prepared:
     """Expressions of one strategy. Raises ValueError, in a sentence, when they cannot be had.
 
     `columns` run over the windows, those of `ends` over no more of them than the last `reach_candles` before a new row;
-    `higher` over those of a higher timeframe (each null before it is warm), `recent` and `conditions` (long, short,
+    `higher` over those of a higher timeframe and `market` over those of the whole market (each null before it is warm),
+    `recent` and `conditions` (long, short,
     stop_long, stop_short) over the rows that may fire.
     """
 
@@ -35,6 +36,7 @@ class Prepared:
             self.ends = [expr for expr in self.columns if looks_back(expr)]
             self.reach_candles = LOOK_BACK_CANDLES + max((strategy.memory(expr) for expr in self.ends), default=0)
             self.higher = {timeframe: self._warm(timeframe, asked) for timeframe, asked in strategy.higher().items()}
+            self.market = self._warm("market", strategy.market())
             self.recent = strategy.recent()
             self.conditions = [
                 strategy.long().fill_null(value=False).alias("long"),
@@ -92,7 +94,7 @@ def _line(strategy: AnyStrategy, error: BaseException) -> str:
 def prepare(strategies: Sequence[AnyStrategy]) -> list[Prepared]:
     """All of them. Raises ValueError when one cannot be used, or two mean different things by one column's name."""
     prepared = [Prepared(strategy) for strategy in strategies]
-    for columns_of in (lambda one: one.columns, _higher):
+    for columns_of in (lambda one: one.columns, _higher, lambda one: one.market):
         known: dict[str, tuple[pl.Expr, Prepared]] = {}
         for one in prepared:
             for expr in columns_of(one):

@@ -26,7 +26,11 @@ def rehearse(evaluation: Evaluation) -> list[SignalRaised]:
     frame = windows.frame()
     assert frame is not None
     with evaluation.entries.forgiven():
-        return evaluation.signals(frame, windows.series, Higher(windows.candles_of))
+        signals = evaluation.signals(frame, windows.series, Higher(windows.candles_of))
+        if across := evaluation.across:
+            placed = across.beside_market(frame, windows.series, {})
+            signals += across.signals(placed, windows.series, Higher(windows.candles_of))
+        return signals
 
 
 def _waves(timeframe: str, candles: int) -> CandlesClosed:

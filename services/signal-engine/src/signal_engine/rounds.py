@@ -96,7 +96,7 @@ class Rounds:
         self._snapshot_messages = snapshot_messages
         self._partitions, self._writer = partitions, writer
         self._breathe, self._breath_s = breathe, 0.0
-        self._intake = Intake(engine.timeframes)
+        self._intake = Intake(engine.timeframes, partitions, engine.across.timeframes if engine.across else ())
         self._outbox = Outbox(bus, store or self._store)
         self._pace = Pace(slow_round_s)
         self._told: list[RoundsChanged] = []
@@ -113,14 +113,14 @@ class Rounds:
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
         started = time.monotonic()
-        self._engine.clear()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
             self.last = last = cast("ClockAdvanced", found.event())
             self.position = await before_first_new(self._bus, last, found.seq)
             await self._outbox.begin(last.signals_seq, self.position.stored_ms)
-        through = await self._warm_up(self.last.candles_seq if self.last else 0)
         time_ms = self.last.time_ms if self.last else 0
+        self._engine.clear(time_ms)
+        through = await self._warm_up(self.last.candles_seq if self.last else 0)
         self._engine.resume(time_ms)
         self._metrics.collect(self._engine)
         self._tell_quarantined(time_ms)
@@ -140,7 +140,7 @@ class Rounds:
             warm_up_candles=self._engine.windows.kept_candles,
             writer=self._writer,
         )
-        self._keeping = Keeping(snapshots, self._engine.windows, self._partitions, self._snapshot_messages)
+        self._keeping = Keeping(snapshots, self._engine, self._partitions, self._snapshot_messages)
         after = await self._keeping.restore(through)
         self._intake.read(after)
         position = max(oldest, min(after.values()))
@@ -205,9 +205,12 @@ class Rounds:
     async def _take_in(self, messages: Iterable[Received], *, warm_up: bool = False) -> None:
         """Give the engine the candles of messages, and evaluate on the way when there are many."""
         candles = 0
-        for event in self._intake.candles(messages):
-            self._engine.add([event], warm_up=warm_up)
-            candles += len(event.open_ms)
+        for event, ours in self._intake.candles(messages):
+            if ours:
+                self._engine.add([event], warm_up=warm_up)
+                candles += len(event.open_ms)
+            else:
+                self._engine.watch([event])
             if candles >= SLICE_CANDLES and not warm_up:
                 self._engine.evaluate_some()
                 candles = 0

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from polars import selectors
 
 from signal_engine.windows import PRICES
 
@@ -58,11 +59,11 @@ class Tails:
         starts, number = np.flatnonzero(begins), np.cumsum(begins) - 1
         window = pl.Series("window", number, pl.UInt32).set_sorted()
         preceding = pl.Series("preceding", np.arange(len(rows)) - starts[number], pl.UInt32)
-        return Tail(self._frame.select(PRICES)[rows].with_columns(window, preceding), kept)
+        return Tail(self._frame.select(*PRICES, selectors.contains("@"))[rows].with_columns(window, preceding), kept)
 
 
 class Tail(NamedTuple):
-    """PRICES, window and preceding of some rows of a frame, and which rows those are."""
+    """PRICES, columns of the market, window and preceding of some rows of a frame, and which rows those are."""
 
     frame: pl.DataFrame
     kept: Bools

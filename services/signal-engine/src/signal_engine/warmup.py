@@ -36,7 +36,8 @@ class Drifts:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Of one strategy: the drift of each column on the earliest candle it may read, None where the candles are too few
-    to say; which columns have no memory but what the strategy says (`stated`); and the timeframes looked at."""
+    to say; which columns have no memory but what the strategy says (`stated`); and the timeframes looked at. Columns of
+    the market, and those that read them, are not among them: they sum nothing up for longer than their memory."""
 
     warm_up_candles: int
     drifts: Mapping[str, float | None]
@@ -90,7 +91,8 @@ def _verdict(one: Prepared, histories: Mapping[str, History]) -> Verdict:
     # Conditions may read a column LOOK_BACK_CANDLES before the candle that has `warm_up_candles` before it.
     seen = one.warm_up_candles + 1 - LOOK_BACK_CANDLES
     judged = {name: history for name, history in histories.items() if one.judges(name) and history.reaches(seen)}
-    drifts = {expr.meta.output_name(): _largest(judged.values(), expr, [seen])[seen] for expr in one.columns}
+    alone = [expr for expr in one.columns if not any("@" in name for name in expr.meta.root_names())]
+    drifts = {expr.meta.output_name(): _largest(judged.values(), expr, [seen])[seen] for expr in alone}
     for timeframe, columns in one.strategy.higher().items():
         for expr in columns:
             visible = one.strategy.memory(expr) + 1  # see `Prepared.higher`

@@ -240,6 +240,15 @@ class Windows:
         """The windows of that frame as they are now, for another one that is made later (`framed`)."""
         return [(number, copy(window)) for number, window in self._evaluated()]
 
+    def ending_after(self, time_ms: int) -> list[tuple[int, Window]]:
+        """Copies of the windows judged, with what ends after a time as pending, unless it is pending anyway."""
+        found = []
+        for number, window in self._windows.values():
+            if window.newest_ms + window.series.length_ms > time_ms and window.series.timeframe in self._judged:
+                found.append((number, one := copy(window)))
+                one.pending = (window.opens + window.series.length_ms > time_ms) & ~window.pending
+        return found
+
     def _evaluated(self) -> list[tuple[int, Window]]:
         return [one for one in sorted(self._dirty.items()) if one[1].series.timeframe in self._judged]
 

@@ -16,6 +16,7 @@ from signal_engine.indicators.averages import ema, hma, kama, sma, wma
 from signal_engine.indicators.crossing import crosses_above, crosses_below
 from signal_engine.indicators.indicator import Indicator, indicator
 from signal_engine.indicators.landscape import LANDSCAPE_FIELDS, landscape, landscape_memory
+from signal_engine.indicators.markets import beta, breadth, correlation, divergence
 from signal_engine.indicators.momentum import (
     adx,
     macd,
@@ -75,12 +76,16 @@ __all__ = [
     "Indicator",
     "adx",
     "atr",
+    "beta",
     "bollinger_lower",
     "bollinger_upper",
     "bollinger_width",
+    "breadth",
     "cmf",
+    "correlation",
     "crosses_above",
     "crosses_below",
+    "divergence",
     "ema",
     "fvg_bear_bar",
     "fvg_bear_high",

@@ -6,7 +6,7 @@ Everything here looks back, and never beyond a row's own window.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,17 @@ Bools = npt.NDArray[np.bool_]
 
 REACH_CANDLES = 100
 """How long a mark (a swing, a break, a zone) counts after it was confirmed. It makes the memory of structure finite."""
+
+
+BESIDE = ("close", "close@market", "preceding")
+"""Columns of a symbol and of the reference of its market, for those who look at both."""
+
+
+class Placed(Protocol):
+    """Rows that know their place in their window."""
+
+    @property
+    def preceding(self) -> Ints: ...
 
 
 class Bars(NamedTuple):
@@ -45,7 +56,7 @@ class Bars(NamedTuple):
         return self._replace(open=-self.open, high=-self.low, low=-self.high, close=-self.close)
 
 
-def mean_of_last(bars: Bars, values: Floats, period: int) -> Floats:
+def mean_of_last(bars: Placed, values: Floats, period: int) -> Floats:
     """Mean of the `period` values up to each row, NaN before there are.
 
     Added up as sums of 1, 2, 4 ... rows: an order that is the same for every row, so that a mean knows nothing of what
@@ -70,6 +81,8 @@ def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
 
 
 def looks_back(column: pl.Expr) -> bool:
-    """Whether this is a column `over_bars`: its value is the same on any rows that reach back to all it remembers."""
+    """Whether this is a column `over_bars`, or of BESIDE: its value is the same on any rows that reach back to all it
+    remembers."""
     inputs = column.meta.undo_aliases().meta.pop()
-    return all(one.meta.is_column() for one in inputs) and {one.meta.output_name() for one in inputs} == {*Bars._fields}
+    names = {one.meta.output_name() for one in inputs if one.meta.is_column()}
+    return len(names) == len(inputs) and names in ({*Bars._fields}, {*BESIDE})

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from signal_engine.indicators import averages, momentum, profile, structure, swings, trend, volatility, volume, zones
+from signal_engine.indicators import (
+    averages,
+    markets,
+    momentum,
+    profile,
+    structure,
+    swings,
+    trend,
+    volatility,
+    volume,
+    zones,
+)
 from signal_engine.indicators.indicator import Indicator
 
 MODULES = (averages, momentum, volatility, trend, volume, profile, swings, structure, zones)
@@ -15,6 +27,10 @@ MODULES = (averages, momentum, volatility, trend, volume, profile, swings, struc
 INDICATORS: tuple[Indicator[Any], ...] = tuple(
     value for module in MODULES for value in vars(module).values() if isinstance(value, Indicator)
 )
+"""Those over the candles of one symbol."""
+
+ACROSS_MARKETS: tuple[Indicator[Any], ...] = (markets.breadth, markets.correlation, markets.beta, markets.divergence)
+"""Those that need more than that, and that only strategies can ask for."""
 
 BY_NAME = {indicator.name: indicator for indicator in INDICATORS}
 
@@ -28,7 +44,7 @@ def memory_of(column: pl.Expr | str) -> int:
     indicator has no bounded memory.
     """
     name = column if isinstance(column, str) else column.meta.output_name()
-    indicator, periods = _parsed(name)
+    indicator, periods = _parsed(name, {**BY_NAME, **{one.name: one for one in ACROSS_MARKETS}})
     memory = indicator.memory(*periods)
     if memory is None:
         raise ValueError(f"{name} has no bounded memory: who uses it says how many candles it needs")
@@ -37,7 +53,7 @@ def memory_of(column: pl.Expr | str) -> int:
 
 def by_column(name: str) -> pl.Expr:
     """The indicator's expression behind a column's name (`ema_12`). Raises ValueError, listing what there is."""
-    indicator, periods = _parsed(name)
+    indicator, periods = _parsed(name, BY_NAME)
     try:
         column = indicator(*periods)
     except TypeError:
@@ -47,9 +63,9 @@ def by_column(name: str) -> pl.Expr:
     return column
 
 
-def _parsed(name: str) -> tuple[Indicator[Any], list[float]]:
+def _parsed(name: str, by_name: Mapping[str, Indicator[Any]]) -> tuple[Indicator[Any], list[float]]:
     match = COLUMN.fullmatch(name)
-    if match is None or match[1] not in BY_NAME:
-        known = ", ".join(sorted(indicator().meta.output_name() for indicator in INDICATORS))
+    if match is None or match[1] not in by_name:
+        known = ", ".join(sorted(indicator().meta.output_name() for indicator in by_name.values()))
         raise ValueError(f"there is no indicator behind the column {name!r}; there are {known}, and other periods")
-    return BY_NAME[match[1]], [float(text) if "." in text else int(text) for text in match[2].split("_")[1:]]
+    return by_name[match[1]], [float(text) if "." in text else int(text) for text in match[2].split("_")[1:]]

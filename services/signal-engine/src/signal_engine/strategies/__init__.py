@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from signal_engine.strategies.bollinger_squeeze import BollingerSqueeze
+from signal_engine.strategies.breadth_thrust import BreadthThrust
+from signal_engine.strategies.btc_divergence import BtcDivergence
 from signal_engine.strategies.confluence import Confluence
 from signal_engine.strategies.donchian_breakout import DonchianBreakout
 from signal_engine.strategies.ema_cross import EmaCross
@@ -26,6 +28,7 @@ from signal_engine.strategies.supertrend import Supertrend
 from signal_engine.strategies.vwap_reversion import VwapReversion
 
 __all__ = [
+    "BY_DEFAULT",
     "LOOK_BACK_CANDLES",
     "STRATEGIES",
     "AnyStrategy",
@@ -48,7 +51,13 @@ STRATEGIES: dict[str, type[AnyStrategy]] = {
     VwapReversion.name: VwapReversion,
     SmartMoney.name: SmartMoney,
     Confluence.name: Confluence,
+    BreadthThrust.name: BreadthThrust,
+    BtcDivergence.name: BtcDivergence,
 }
+
+BY_DEFAULT = tuple(name for name in STRATEGIES if name not in {BreadthThrust.name, BtcDivergence.name})
+"""Who does not say which gets these. Those that look at the whole market have to be asked for: they cost every replica
+a look at every candle, and a second query."""
 
 
 def build(

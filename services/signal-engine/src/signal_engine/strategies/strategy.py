@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import Field, ValidationError, field_validator
 
 from signal_engine import indicators as ind
-from signal_engine.windows import PRICES
+from signal_engine.market import VALUES
 from tocsin_common.config import Section
 from tocsin_common.events import Side
 from tocsin_common.ids import derive
@@ -105,18 +105,29 @@ class Strategy(ABC, Generic[P]):
         """
         return {}
 
+    def market(self) -> Sequence[pl.Expr]:
+        """Columns over the candles of the whole market, all symbols of an exchange in one currency, in the timeframe
+        judged; `breadth_10` is the column `breadth_10@market`, and `indicators` may read it as well.
+
+        Such a candle has the prices of the reference (bitcoin in that currency, see `market.py`) and the numbers of
+        `advancers` and `decliners`. A candle sees the market as of its own close, the same moment included: it is
+        judged when all that closed then is there. The column is null where the market, or the reference, has no candle.
+        """
+        return []
+
     def memory(self, expr: pl.Expr) -> int:
         """Candles after which what came before them weighs less than 1e-9 in this column.
 
         Override it for indicators of your own, and for those that never forget, with the candles you need of them.
         Raises ValueError for an indicator of which it does not know.
         """
-        return 0 if expr.meta.output_name() in PRICES else ind.memory_of(expr)
+        return 0 if expr.meta.output_name() in VALUES else ind.memory_of(expr)
 
     @property
     def warm_up_candles(self) -> int:
         """How many candles must precede one before it may fire: all that its columns, and those before it, are of."""
-        return LOOK_BACK_CANDLES + max(self.memory(expr) for expr in self.columns())
+        market = max((self.memory(expr) for expr in self.market()), default=0)
+        return LOOK_BACK_CANDLES + max(self.memory(expr) for expr in self.columns()) + market
 
     def columns(self) -> list[pl.Expr]:
         """`indicators`, and the ATR."""
