@@ -23,7 +23,7 @@ from bench.report import Figure
 from signal_engine import indicators as ind
 from signal_engine.engine import Engine
 from signal_engine.rehearsal import rehearse
-from signal_engine.strategies import STRATEGIES, AnyStrategy, Judgement, Params, Row, Strategy, build
+from signal_engine.strategies import BY_DEFAULT, STRATEGIES, AnyStrategy, Judgement, Params, Row, Strategy, build
 from tocsin_common.events import Side
 
 SYMBOLS, CANDLES, ROUNDS = 500, 500, 20
@@ -76,16 +76,20 @@ class Spent(NamedTuple):
 
 
 async def measure() -> list[Figure]:
-    """Milliseconds of a round of all shipped strategies, of one strategy, and of the bare query; then a boundary."""
-    everyone, _ = rounds([build(name) for name in STRATEGIES])
+    """Milliseconds of a round of all strategies, of one, and of the bare query; then a boundary."""
+    everyone, _ = rounds([build(name) for name in BY_DEFAULT])
+    across, _ = rounds([build(name) for name in STRATEGIES])
     one, bare = rounds([SixIndicators(Params())])
-    of_all = f"round of all {len(STRATEGIES)} strategies, {SYMBOLS} symbols x {CANDLES} candles"
+    of_all = f"round of all {len(BY_DEFAULT)} strategies, {SYMBOLS} symbols x {CANDLES} candles"
     of_one = "round of one strategy with EMA RSI MACD BB ATR ADX"
+    more = len(STRATEGIES) - len(BY_DEFAULT)
     ratio = median_of(one).cpu_ms / median_of(bare).cpu_ms
     return [
         Figure(f"{of_all}, p50", median_of(everyone).clock_ms, "ms", LIMIT_ALL_MS, at_least=False),
         Figure(f"{of_all}, max: new hours above", max(everyone).clock_ms, "ms"),
         Figure(f"{of_all}, processor time p50", median_of(everyone).cpu_ms, "ms"),
+        Figure(f"with the {more} that look at the whole market, p50", median_of(across).clock_ms, "ms"),
+        Figure(f"with the {more} that look at the whole market, processor time p50", median_of(across).cpu_ms, "ms"),
         Figure(f"{of_one}, p50", median_of(one).clock_ms, "ms", LIMIT_ONE_MS, at_least=False),
         Figure(f"{of_one}, max", max(one).clock_ms, "ms"),
         Figure("bare polars-talib query of the same, p50", median_of(bare).clock_ms, "ms"),

@@ -17,7 +17,9 @@ from pathlib import Path
 import polars as pl
 
 from signal_engine.history import signals_of
+from signal_engine.market import REFERENCE
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
+from signal_engine.windows import PRICES
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -49,7 +51,7 @@ RECORDS = (
     Record(
         "A month of 23 markets",
         "23 pairs of Binance, every minute from 2021-05-15 to 2021-06-15, two crashes among them. 186 candles of 4h are"
-        " too few to get warm.",
+        " too few to get warm. Bitcoin is not in it, so `btc_divergence` has nothing to compare with.",
         "binance_1m_23_symbols_2021-05",
         ("5m", "15m", "1h", "4h"),
     ),
@@ -136,8 +138,12 @@ def line(timeframe: str, name: str, signals: Sequence[SignalRaised], judged: int
 
 
 def judged_candles(candles: pl.DataFrame, strategy: AnyStrategy, timeframe: str) -> int:
-    """Candles with a whole warm-up before them, in the timeframe and in the higher ones looked at."""
+    """Candles with a whole warm-up before them, in the timeframe and in the higher ones looked at; none where there is
+    no reference to be compared with."""
     if strategy.timeframes and timeframe not in strategy.timeframes:
+        return 0
+    asked = {name for expr in strategy.market() for name in expr.meta.root_names()}
+    if asked & {*PRICES} and not candles["symbol"].str.starts_with(f"{REFERENCE}/").any():
         return 0
     warm_ms = {timeframe: strategy.warm_up_candles * TIMEFRAME_MS[timeframe]}
     for higher, columns in strategy.higher().items():
