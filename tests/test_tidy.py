@@ -41,6 +41,8 @@ EDGES = {
     "telegram": ("alerting/channels/",),
     "aiosmtplib": ("alerting/channels/", "tocsin/doctor/"),
     "discord_webhook": ("alerting/channels/",),
+    "http_ece": ("alerting/channels/",),
+    "py_vapid": ("alerting/channels/",),
 }
 """Libraries that talk to the outside, and the only places that may import them."""
 

@@ -26,10 +26,17 @@ COMMANDS = [
     "keys create",
     "keys list",
     "keys revoke",
+    "push-keys",
 ]
 
-WORKS_ON = {"download": "--out", "signals": "--from", "check lookahead": "--from", "check warmup": "--from"}
-"""The option that says what a command works on, where it is not a data directory."""
+WORKS_ON = {
+    "download": "--out",
+    "signals": "--from",
+    "check lookahead": "--from",
+    "check warmup": "--from",
+    "push-keys": "Nothing is stored",
+}
+"""What says what a command works on, where it is not a data directory."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

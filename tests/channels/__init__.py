@@ -1,4 +1,5 @@
-"""Local servers that speak what the channels speak: Telegram's Bot API, SMTP, Discord webhooks, Standard Webhooks.
+"""Local servers that speak what the channels speak: Telegram's Bot API, SMTP, Discord webhooks, Standard
+Webhooks, a web push service.
 
 Each listens on a free port of the loopback, keeps every message it accepted, and can be told to misbehave:
 
@@ -10,6 +11,7 @@ Each listens on a free port of the loopback, keeps every message it accepted, an
 """
 
 from tests.channels.discord import DiscordServer
+from tests.channels.push import PushServer
 from tests.channels.record import Accepted, Fault, Recorder
 from tests.channels.smtp import SmtpServer, self_signed
 from tests.channels.telegram import TelegramServer
@@ -19,6 +21,7 @@ __all__ = [
     "Accepted",
     "DiscordServer",
     "Fault",
+    "PushServer",
     "Recorder",
     "SmtpServer",
     "TelegramServer",

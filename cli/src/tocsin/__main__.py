@@ -12,6 +12,7 @@ from tocsin.commands import (
     keys,
     migrate,
     parity,
+    push_keys,
     rebuild,
     replay,
     seed,
@@ -38,6 +39,7 @@ app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(seed.seed)
+app.command()(push_keys.push_keys)
 app.add_typer(check.app, name="check")
 app.add_typer(streams.app, name="streams")
 app.add_typer(keys.app, name="keys")

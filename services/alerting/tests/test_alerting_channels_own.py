@@ -16,6 +16,7 @@ from alerting.channels.http import Outbound
 from alerting.channels.open import open_channels
 from alerting.channels.telegram import Telegram
 from alerting.channels.text import cut, utf16_length
+from alerting.channels.vapid import new_keys
 from alerting.config import Settings
 from tocsin_common.config import load
 from tocsin_common.documents import Destination
@@ -99,11 +100,13 @@ async def test_without_credentials_there_is_no_telegram_and_no_email() -> None:
 async def test_with_credentials_there_are_all_channels(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("1:SECRET\n")
     config = tmp_path / "tocsin.yaml"
+    (tmp_path / "key").write_text(new_keys().private)
     config.write_text(
-        f"alerting: {{telegram: {{token_file: {tmp_path / 'token'}}}, email: {{host: mail, sender: 'a@example.org'}}}}"
+        f"alerting: {{telegram: {{token_file: {tmp_path / 'token'}}}, email: {{host: mail, sender: 'a@example.org'}},"
+        f" webpush: {{vapid_key_file: {tmp_path / 'key'}, contact: 'mailto:ops@example.org'}}}}"
     )
     settings = load(Settings, path=config, environ={}).alerting
-    assert set(open_channels(settings)) == {"console", "telegram", "email", "discord", "webhook"}
+    assert set(open_channels(settings)) == {"console", "telegram", "email", "discord", "webhook", "webpush"}
     assert "SECRET" not in repr(settings)
 
 

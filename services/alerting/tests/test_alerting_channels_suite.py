@@ -11,14 +11,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field, replace
 
 import pytest
-from tests.channels import DiscordServer, Fault, Recorder, SmtpServer, TelegramServer, WebhookServer
+from tests.channels import DiscordServer, Fault, PushServer, Recorder, SmtpServer, TelegramServer, WebhookServer
 
 from alerting.channels import Ambiguous, Channel, Message
 from alerting.channels.discord import Discord
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
 from alerting.channels.telegram import Telegram
+from alerting.channels.vapid import new_keys, signing_key
 from alerting.channels.webhook import Webhook
+from alerting.channels.webpush import WebPush
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 
@@ -26,7 +28,9 @@ TELEGRAM_TOKEN = "987654:SECRET-telegram-token"
 DISCORD_TOKEN = "SECRET-discord-token"
 SMTP_PASSWORD = "SECRET-smtp-password"
 WEBHOOK_SECRET = "whsec_U0VDUkVULXdlYmhvb2sta2V5LWJ5dGVz"
-SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET)
+PUSH_ENDPOINT = "SECRET-push-endpoint"
+SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET, PUSH_ENDPOINT)
+VAPID = new_keys()
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
@@ -101,11 +105,24 @@ async def webhook_rig() -> AsyncIterator[Rig]:
         yield Rig("webhook", server, right, wrong, make)
 
 
+@asynccontextmanager
+async def webpush_rig() -> AsyncIterator[Rig]:
+    async with PushServer(vapid_public=VAPID.public, path=f"/push/{PUSH_ENDPOINT}") as server:
+
+        def make(timeout_s: float, right: bool) -> WebPush:
+            outbound = Outbound(timeout_s=timeout_s, allow_private=True, connections=8)
+            return WebPush(outbound, signing_key((VAPID if right else new_keys()).private), "mailto:ops@example.org")
+
+        browser = Destination(channel="webpush", address=server.url, secret=server.keys)
+        yield Rig("webpush", server, browser, browser, make)
+
+
 RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "telegram": telegram_rig,
     "discord": discord_rig,
     "email": email_rig,
     "webhook": webhook_rig,
+    "webpush": webpush_rig,
 }
 
 
@@ -191,7 +208,7 @@ async def test_a_web_page_with_a_server_error_is_retryable(rig: Rig, message: Me
 
 async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig, message: Message) -> None:
     rig.server.faults.append(Fault(html=True))
-    if rig.name == "webhook":  # any 2xx is a delivery, whatever the body
+    if rig.name in ("webhook", "webpush"):  # any 2xx is a delivery, whatever the body
         assert await rig.channel.send(message, rig.destination) == ""
     else:
         assert isinstance(await failure(rig, message), Retryable)

@@ -14,11 +14,12 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from tests.channels import DiscordServer, SmtpServer, TelegramServer, WebhookServer
+from tests.channels import DiscordServer, PushServer, SmtpServer, TelegramServer, WebhookServer
 
+from alerting.channels.vapid import new_keys
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
-from tocsin_common.events import CandlesClosed, DeliveryChanged, SignalRaised
+from tocsin_common.events import CHANNELS, CandlesClosed, DeliveryChanged, SignalRaised
 from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
 from tocsin_common.streams import ALERT_RULES, DELIVERIES, SEND, SUBSCRIBERS
 
@@ -28,7 +29,9 @@ alerting:
   telegram: {{token: "{token}", base_url: "{telegram}"}}
   email: {{host: 127.0.0.1, port: {smtp}, sender: alerts@example.org, tls: none}}
   webhook: {{allow_private: true}}
+  webpush: {{vapid_key: "{vapid}", contact: "mailto:ops@example.org"}}
 """
+VAPID = new_keys()
 SIGNALS = 40
 
 
@@ -75,6 +78,7 @@ class World:
     smtp: SmtpServer
     discord: DiscordServer
     webhook: WebhookServer
+    push: PushServer
     config: Path
 
     @asynccontextmanager
@@ -103,8 +107,10 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
         smtp = await stack.enter_async_context(SmtpServer())
         discord = await stack.enter_async_context(DiscordServer())
         webhook = await stack.enter_async_context(WebhookServer(secret="whsec_c2VjcmV0"))
+        push = await stack.enter_async_context(PushServer(vapid_public=VAPID.public))
         config = tmp_path / "tocsin.yaml"
-        config.write_text(CONFIG.format(nats=nats_url, token=telegram.token, telegram=telegram.origin, smtp=smtp.port))
+        ours = {"token": telegram.token, "telegram": telegram.origin, "smtp": smtp.port, "vapid": VAPID.private}
+        config.write_text(CONFIG.format(nats=nats_url, **ours))
         ada = Subscriber(
             subscriber_id="ada",
             name="Ada",
@@ -114,6 +120,7 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
                 Destination(channel="email", address="ada@example.org"),
                 Destination(channel="discord", address=discord.url),
                 Destination(channel="webhook", address=webhook.url, secret="whsec_c2VjcmV0"),
+                Destination(channel="webpush", address=push.url, secret=push.keys),
             ],
         )
         everything = SignalRule(rule_id="all", name="all", subscribers=["ada"])
@@ -123,7 +130,7 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
         await jetstream_bus.bucket(SUBSCRIBERS).put("ada", encode(ada))
         for rule in (everything, level):
             await jetstream_bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
-        yield World(jetstream_bus, telegram, smtp, discord, webhook, config)
+        yield World(jetstream_bus, telegram, smtp, discord, webhook, push, config)
 
 
 async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(world: World) -> None:
@@ -131,7 +138,7 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
     await world.bus.publish([candles()])
     expected = SIGNALS + 2
     async with world.service() as process:
-        for server in (world.telegram, world.smtp, world.discord, world.webhook):
+        for server in (world.telegram, world.smtp, world.discord, world.webhook, world.push):
             await server.wait_for(expected, timeout_s=30)
         async with asyncio.timeout(10):
             while (await world.bus.stream_state(SEND)).messages:  # noqa: ASYNC110  the queue announces nothing
@@ -140,12 +147,19 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
         _, log = await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode == 0, log.decode()
     ledger = await world.ledger()
-    for channel in ("console", "telegram", "email", "discord", "webhook"):
+    for channel in CHANNELS:
         assert [ledger[channel, state] for state in ("queued", "attempting", "sent")] == [expected] * 3
-    assert sum(ledger.values()) == expected * 3 * 5
+    assert sum(ledger.values()) == expected * 3 * len(CHANNELS)
     assert log.count(b'"event": "alert"') == expected
     assert len(world.webhook.ids) == expected
-    for secret in (world.telegram.token, world.discord.token, "whsec_", "ada@example.org"):
+    for secret in (
+        world.telegram.token,
+        world.discord.token,
+        "whsec_",
+        "ada@example.org",
+        VAPID.private,
+        world.push.keys,
+    ):
         assert secret.encode() not in log
 
 

@@ -53,7 +53,7 @@ PARAMETERS = {
     "stage": "market or signals.",
     "portfolio": "Id of the portfolio, as a subject token.",
     "rule": "Id of the alert rule, as a subject token.",
-    "channel": "console, telegram, email, discord or webhook.",
+    "channel": "console, telegram, email, discord, webhook or webpush.",
     "delivery": "Id of the delivery.",
     "service": "The service that gave the message up.",
     "original": "The subject of the message that was given up.",

@@ -143,8 +143,9 @@ AlertRule = SignalRule | OutcomeRule | FeedRule | PriceRule | MoveRule | VolumeR
 class Destination(Document, frozen=True, kw_only=True):
     """Where one channel reaches a subscriber.
 
-    `address`: Telegram chat id, e-mail address, Discord or generic webhook URL; for `console` any text.
-    `secret`: the `whsec_` signing secret of a generic webhook. Addresses and secrets never leave the sender.
+    `address`: Telegram chat id, e-mail address, Discord or generic webhook URL, the endpoint of a browser's push
+    subscription; for `console` any text. `secret`: the `whsec_` signing secret of a generic webhook; the `p256dh` and
+    `auth` of a push subscription, apart by a blank. Addresses and secrets never leave the sender.
     """
 
     channel: ChannelName

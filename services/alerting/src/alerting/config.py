@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from alerting.channels.vapid import signing_key
 from tocsin_common.config import CommonSettings, Section
 from tocsin_common.events import ChannelName
 
@@ -62,6 +63,27 @@ class WebhookSection(Section):
     )
 
 
+class WebPushSection(Section):
+    vapid_key: SecretStr | None = Field(
+        default=None, description="Our signing key, as `tocsin push-keys` makes it; without it the channel is off."
+    )
+    contact: str = Field(
+        default="",
+        description="Whom a push service may tell of trouble: `mailto:` and an address, or an https URL.",
+        pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+|)$",
+    )
+    timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
+    workers: int = Field(default=32, ge=1, le=500, description="Deliveries in hand at a time.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.vapid_key is not None:
+            signing_key(self.vapid_key.get_secret_value())
+            if not self.contact:
+                raise ValueError("with a key, `contact` must say whom a push service may tell of trouble")
+        return self
+
+
 class DeliverySection(Section):
     ttl_s: float = Field(
         default=3600.0, gt=0, le=7 * 86400, description="An alert not delivered after this time expires."
@@ -76,24 +98,28 @@ class PictureSection(Section):
     theme: Literal["dark", "light"] = Field(default="dark", description="The colours of the pictures.")
 
 
+_Channel = ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection | WebPushSection
+
+
 class AlertingSection(Section):
     console: ConsoleSection = ConsoleSection()
     telegram: TelegramSection = TelegramSection()
     email: EmailSection = EmailSection()
     discord: DiscordSection = DiscordSection()
     webhook: WebhookSection = WebhookSection()
+    webpush: WebPushSection = WebPushSection()
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
 
     def workers(self, channel: ChannelName) -> int:
         """Deliveries that a channel may have in hand at a time."""
-        sections: dict[ChannelName, ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection]
-        sections = {
+        sections: dict[ChannelName, _Channel] = {
             "console": self.console,
             "telegram": self.telegram,
             "email": self.email,
             "discord": self.discord,
             "webhook": self.webhook,
+            "webpush": self.webpush,
         }
         return sections[channel].workers
 

@@ -10,8 +10,8 @@ from tocsin_common.events.signals import SignalRaised
 from tocsin_common.ids import derive
 
 DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
-ChannelName = Literal["console", "telegram", "email", "discord", "webhook"]
-CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook")
+ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
+CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
 AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume"]
 Severity = Literal["info", "warning", "critical"]
 TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})

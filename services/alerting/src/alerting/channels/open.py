@@ -8,8 +8,10 @@ from alerting.channels.discord import Discord
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
 from alerting.channels.telegram import Telegram
+from alerting.channels.vapid import signing_key
 from alerting.channels.webhook import Webhook
-from alerting.config import AlertingSection, DiscordSection, WebhookSection
+from alerting.channels.webpush import WebPush
+from alerting.config import AlertingSection, DiscordSection, WebhookSection, WebPushSection
 from tocsin_common.events import ChannelName
 
 
@@ -33,8 +35,11 @@ def open_channels(settings: AlertingSection) -> dict[ChannelName, Channel]:
         password = email.password.get_secret_value() if email.password else None
         server = Server(email.host, email.port, email.tls, email.timeout_s, email.user, password)
         channels["email"] = Email(server, sender=email.sender)
+    if (push := settings.webpush).vapid_key is not None:
+        key = signing_key(push.vapid_key.get_secret_value())
+        channels["webpush"] = WebPush(_outbound(push, private), key, push.contact)
     return channels
 
 
-def _outbound(section: DiscordSection | WebhookSection, allow_private: bool) -> Outbound:
+def _outbound(section: DiscordSection | WebhookSection | WebPushSection, allow_private: bool) -> Outbound:
     return Outbound(timeout_s=section.timeout_s, allow_private=allow_private, connections=section.workers)
