@@ -2,7 +2,7 @@
 
 Importing ccxt alone leaves 170,000 objects that stay. A full pass looks at each of them, and for 0.1..0.2 s
 nothing is received or stored; under load there were forty of them a minute. What is there is set aside from the passes,
-except now and then, when what had become garbage among it goes.
+which costs nothing, and only now and then a full pass finds what has become garbage among it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import gc
 
 FIRST_S, RARELY_S = 2.0, 900.0
-"""Often while exchanges are opened and markets loaded, then ever more rarely down to this."""
+"""Often while exchanges are opened and markets loaded, then ever more rarely down to this, with a full pass."""
 
 
 async def collect_rarely(first_s: float = FIRST_S) -> None:
@@ -20,8 +20,9 @@ async def collect_rarely(first_s: float = FIRST_S) -> None:
     try:
         while True:
             await asyncio.sleep(pause_s)
-            gc.unfreeze()
-            gc.collect()
+            if pause_s == RARELY_S:
+                gc.unfreeze()
+                gc.collect()
             gc.freeze()
             pause_s = min(max(FIRST_S, 2 * pause_s), RARELY_S)
     finally:
