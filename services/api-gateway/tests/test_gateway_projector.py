@@ -168,8 +168,9 @@ async def test_malformed_and_misplaced_messages_go_to_dead_and_their_neighbours_
 
 
 async def test_it_waits_for_migrations_and_says_so(
-    start_gateway: Any, postgres_url: str, make: Any, until: Any
+    postgres_url: str, start_gateway: Any, make: Any, until: Any
 ) -> None:
+    # What is asked for first ends last: the database after the gateway.
     bus = MemoryBus()
     conn = await asyncpg.connect(postgres_url)
     await conn.execute("drop schema public cascade; create schema public")

@@ -100,7 +100,8 @@ def errors_of_ours() -> Iterator[None]:
         raise Rejected("not_storable", str(error)) from error
     except exceptions.PostgresError as error:
         raise _translate(error) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # The last: the server ended the session between two statements, and its words are still being read.
         raise Retryable("postgres_away", _cause(error), retry_after_s=RETRY_AFTER_S) from error
 
 
