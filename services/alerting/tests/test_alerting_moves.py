@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.moves import STEPS
-from alerting.prices import Move, PriceWatch
+from alerting.moves import STEPS, Move
+from alerting.prices import PriceWatch
 from alerting.render import of_move
 from alerting.rules import Rules
 from tocsin_common.documents import MoveRule

@@ -9,8 +9,9 @@ from alerting.causes import Cause, Match
 from alerting.limits import Rung
 from alerting.pipeline import Outbox, Pipeline
 from alerting.prices import Crossing
-from alerting.render import change, duration, moment, of_crossing, of_signal, price, words
+from alerting.render import of_crossing, of_signal
 from alerting.silences import Silences
+from alerting.wording import change, duration, moment, price, words
 from tocsin_common.documents import AlertRule, Destination, PriceRule, SignalRule, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed, SignalRaised, encode
 

@@ -160,3 +160,23 @@ def test_a_disabled_rule_of_any_kind_wants_nothing() -> None:
     rules.put(FeedRule(rule_id="f", name="f", subscribers=[], enabled=False))
     assert rules.for_outcome(ended()) == []
     assert rules.for_feed(FeedChanged(exchange="x", symbol=None, state="stale", ts_ms=1)) == []
+
+
+def test_a_change_of_a_rule_is_seen_where_it_watched_and_where_it_watches_now() -> None:
+    rules = Rules()
+    tied = {"name": "p", "subscribers": [], "exchange": "x", "level": 1.0}
+    rules.put(PriceRule(rule_id="p", symbol="A/B", **tied))  # type: ignore[arg-type]
+    rules.put(PriceRule(rule_id="q", symbol="A/B", **tied))  # type: ignore[arg-type]
+    untouched = rules.levels_of(("x", "A/B"))
+    rules.put(PriceRule(rule_id="p", symbol="C/D", **tied))  # type: ignore[arg-type]
+    moved = rules.levels_of(("x", "C/D"))
+    assert moved is not None
+    assert [mark.rule.rule_id for mark in moved.marks] == ["p"]
+    left = rules.levels_of(("x", "A/B"))
+    assert left is not None
+    assert left is not untouched
+    assert [mark.rule.rule_id for mark in left.marks] == ["q"]
+    rules.put(rule("signals"))
+    assert rules.levels_of(("x", "A/B")) is left, "what others watch is not sorted anew"
+    rules.drop("q")
+    assert rules.levels_of(("x", "A/B")) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alerting.prices import Crossing, Move
+from alerting.moves import Move
+from alerting.prices import Crossing
 from alerting.volumes import Spike
 from tocsin_common.documents import AlertRule
 from tocsin_common.events import AlertKind, FeedChanged, OutcomeMeasured, SignalRaised

@@ -11,9 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-import structlog
-
 from alerting.audience import Decided
 from alerting.causes import Cause, Match
 from alerting.limits import Rung
@@ -23,7 +20,8 @@ from alerting.prices import Counts, always
 from alerting.recall import recall
 from alerting.redo import Redo
 from alerting.rules import Rules
-from alerting.watch import Memory, Watch
+from alerting.snapshots import Snapshot, Snapshots
+from alerting.watch import Watch
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import AlertRule
@@ -40,9 +38,7 @@ from tocsin_common.events import (
     SignalRaised,
     TradesReceived,
 )
-from tocsin_common.streams import ALERTS, MAX_MESSAGE_BYTES, SNAPSHOTS, Durable
-
-log = structlog.get_logger()
+from tocsin_common.streams import ALERTS, Durable
 
 SNAPSHOT_EVERY_S = 5.0
 
@@ -50,16 +46,6 @@ Found = Iterable[tuple[AlertRule, Cause]]
 
 HandOver = Callable[[SendDue, DeliveryChanged, int], None]
 """Takes work by the hand whose ledger was opened just now: the work, the entry, and the entry's sequence."""
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What an intake remembers after its stream's sequence `seq`; identities tell when a stream was made anew."""
-
-    stream: str
-    seq: int
-    alerts_stream: str
-    alerts_seq: int
-    memory: Memory
 
 
 class Intake:
@@ -76,6 +62,7 @@ class Intake:
         self._metrics = metrics
         self._watch = Watch(rules)
         self._rung = Rung()
+        self._snapshots = Snapshots(bus, durable.name)
         self._redo = Redo(bus, through=0, alerts_seq=0)
         self._silent_through = 0
         self._handled_through = 0
@@ -88,7 +75,7 @@ class Intake:
         alerts = await self._bus.stream_state(ALERTS)
         self._identities = (stream.identity, alerts.identity)
         self._silent_through = (await self._bus.durable_state(self.durable)).ack_floor_seq
-        snapshot = await self._load()
+        snapshot = await self._snapshots.load()
         same_alerts = snapshot is not None and snapshot.alerts_stream == alerts.identity
         alerts_seq = snapshot.alerts_seq if snapshot and same_alerts else 0
         self._redo = Redo(self._bus, through=stream.last_seq, alerts_seq=alerts_seq)
@@ -183,16 +170,6 @@ class Intake:
         for delivery in outbox.queued:
             self._metrics.queued.labels(delivery.channel).inc()
 
-    async def _load(self) -> Snapshot | None:
-        entry = await self._bus.bucket(SNAPSHOTS).get(self.durable.name)
-        if entry is None or entry.value is None:
-            return None
-        try:
-            return msgspec.json.decode(entry.value, type=Snapshot)
-        except msgspec.DecodeError as error:
-            log.warning("snapshot ignored, what was seen is forgotten", key=self.durable.name, problem=str(error))
-            return None
-
     async def _save(self, *, after_redo: bool) -> None:
         if after_redo:
             await self._redo.advance((await self._bus.stream_state(ALERTS)).last_seq)
@@ -204,8 +181,4 @@ class Intake:
             alerts_seq=self._redo.alerts_seq,
             memory=self._watch.memory(),
         )
-        value = msgspec.json.encode(snapshot)
-        if len(value) > MAX_MESSAGE_BYTES:
-            log.error("too much to remember, a restart goes back further", key=self.durable.name, bytes=len(value))
-            return
-        await self._bus.bucket(SNAPSHOTS).put(self.durable.name, value)
+        await self._snapshots.save(snapshot)

@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.moves import Side
 from tocsin_common.documents import MoveRule, PriceRule
 
 Direction = Literal["above", "below"]
@@ -17,6 +18,8 @@ Instrument = tuple[str, str]
 
 Series = tuple[str, str, str]
 """Exchange, symbol and timeframe."""
+
+EPSILON = 1e-12
 
 R = TypeVar("R", PriceRule, MoveRule)
 
@@ -52,7 +55,11 @@ class Levels(Generic[R]):
 
         A value at the level counts as above it, so crossings of one level alternate: above, below, above ...
         """
-        ranks = np.searchsorted(self.levels, np.concatenate(([previous], values)), side="right")
+        first = self.levels.searchsorted(previous, side="right")
+        ranks = self.levels.searchsorted(values, side="right")
+        if (ranks == first).all():  # nearly always, and all that is done then
+            return
+        ranks = np.concatenate(([first], ranks))
         for row in np.flatnonzero(ranks[1:] != ranks[:-1]):
             before, after = int(ranks[row]), int(ranks[row + 1])
             direction: Direction = "above" if after > before else "below"
@@ -64,39 +71,40 @@ class Levels(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """The move rules of one instrument with one window: by the rise above its low and the fall below its high, in %."""
+    """The move rules of one instrument with one window: by the price over its low, and by its high over the price."""
 
     up: Levels[MoveRule]
     down: Levels[MoveRule]
 
 
-def price_levels(rules: Iterable[PriceRule]) -> dict[Instrument, Levels[PriceRule]]:
-    """Price rules by instrument, each with its level, and those around it where it is rearmed."""
-    grouped: dict[Instrument, list[Mark[PriceRule]]] = {}
+def prices_in_order(rules: Iterable[PriceRule]) -> Levels[PriceRule]:
+    """The levels of an instrument's price rules, and those around them where they are rearmed."""
+    marks: list[Mark[PriceRule]] = []
     for rule in rules:
-        marks = grouped.setdefault((rule.exchange, rule.symbol), [])
         away = rule.level * rule.rearm_percent / 100
         marks.append(Mark(rule.level, rule, rule.direction, sticky=away > 0))
         if away:
             marks += [Mark(rule.level + away, rule, rearms=True), Mark(rule.level - away, rule, rearms=True)]
-    return {instrument: Levels.of(marks) for instrument, marks in grouped.items()}
+    return Levels.of(marks)
 
 
-def move_levels(rules: Iterable[MoveRule]) -> dict[Instrument, dict[int, Moves]]:
-    """Move rules by instrument and `window_s`, each with its percentage, and half of it where it is rearmed."""
-    grouped: dict[Instrument, dict[int, list[MoveRule]]] = {}
+def moves_in_order(rules: Iterable[MoveRule]) -> dict[int, Moves]:
+    """An instrument's move rules by `window_s`, each with its percentage, and half of it where it is rearmed."""
+    windows: dict[int, list[MoveRule]] = {}
     for rule in rules:
-        grouped.setdefault((rule.exchange, rule.symbol), {}).setdefault(rule.window_s, []).append(rule)
-    return {
-        instrument: {window_s: Moves(_side(group, "up"), _side(group, "down")) for window_s, group in windows.items()}
-        for instrument, windows in grouped.items()
-    }
+        windows.setdefault(rule.window_s, []).append(rule)
+    return {window_s: Moves(_side(group, "up"), _side(group, "down")) for window_s, group in windows.items()}
 
 
-def _side(rules: Iterable[MoveRule], side: Literal["up", "down"]) -> Levels[MoveRule]:
+def _side(rules: Iterable[MoveRule], side: Side) -> Levels[MoveRule]:
     marks = []
     for rule in rules:
-        if rule.direction in (side, "either"):
-            marks.append(Mark(rule.percent, rule, "above", sticky=True))
-            marks.append(Mark(rule.percent / 2, rule, "below", rearms=True))
+        if rule.direction in (side, "either") and (side == "up" or rule.percent < 100):
+            marks.append(Mark(_ratio(rule.percent, side), rule, "above", sticky=True))
+            marks.append(Mark(_ratio(rule.percent / 2, side), rule, "below", rearms=True))
     return Levels.of(marks)
+
+
+def _ratio(percent: float, side: Side) -> float:
+    """So far above the low, or below the high; a trace less, so that 1.07 is 7 % above 1."""
+    return (1 + percent / 100 if side == "up" else 1 / (1 - percent / 100)) - EPSILON

@@ -6,15 +6,43 @@ in hand and the STEPS pieces before it. So a window is up to a thirtieth longer 
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_common.ids import derive
+
 STEPS = 30
 
 Column = NDArray[np.float64]
+Side = Literal["up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A price went `percent` away from its low (`up`) or high (`down`) of the last `window_s`: `extreme`.
+
+    `reference` names the trade or candle by what it is.
+    """
+
+    exchange: str
+    symbol: str
+    percent: float
+    window_s: int
+    side: Side
+    extreme: float
+    price: float
+    ts_ms: int
+    reference: str
+
+    @property
+    def cause_id(self) -> str:
+        asked = (self.window_s, self.percent, self.side)
+        return derive("move", self.exchange, self.symbol, self.ts_ms, self.reference, *asked)
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -26,17 +54,17 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
-    """The pieces that may still count, oldest first, and the last rise and fall (percent) that followed from them."""
+    """The pieces that may still count, oldest first, and what `Extremes` said of the last price."""
 
     pieces: tuple[Piece, ...] = ()
-    rise: float = 0.0
-    fall: float = 0.0
+    rise: float = 1.0
+    fall: float = 1.0
 
 
 class Extremes(msgspec.Struct, frozen=True):
-    """By row: the extremes of the window (that row included), and how far the price is from them, in percent.
+    """By row: the low and the high of the window (that row included), the price over the low, the high over the price.
 
-    `after` is the window as the last row leaves it. Percentages are rounded to 1e-9, so that 105 is 5 % above 100.
+    `after` is the window as the last row leaves it.
     """
 
     lows: Column
@@ -47,19 +75,36 @@ class Extremes(msgspec.Struct, frozen=True):
 
 
 def advance(window: Window, window_s: int, prices: Column, times_ms: NDArray[np.int64]) -> Extremes:
-    """Take prices (float64) at ascending times into a window of so many seconds."""
-    numbers = times_ms * STEPS // (window_s * 1000)
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(numbers)) + 1, [len(numbers)]))
+    """Take prices at ascending times into a window of so many seconds."""
     lows, highs = np.empty(len(prices)), np.empty(len(prices))
     pieces = window.pieces
-    for start, end in pairwise(starts):
-        number, rows = int(numbers[start]), slice(int(start), int(end))
+    for number, rows in _pieces(window_s, times_ms):
         pieces = tuple(piece for piece in pieces if piece.number >= number - STEPS)
-        lows[rows] = np.minimum.accumulate(prices[rows]).clip(max=min((piece.low for piece in pieces), default=np.inf))
-        highs[rows] = np.maximum.accumulate(prices[rows]).clip(min=max((piece.high for piece in pieces), default=0.0))
-        pieces = _with(pieces, Piece(number, float(prices[rows].min()), float(prices[rows].max())))
-    rises, falls = np.round((prices / lows - 1) * 100, 9), np.round((1 - prices / highs) * 100, 9)
+        fallen, risen = np.minimum.accumulate(prices[rows]), np.maximum.accumulate(prices[rows])
+        piece = Piece(number, float(fallen[-1]), float(risen[-1]))
+        if pieces:
+            np.minimum(fallen, min([piece.low for piece in pieces]), out=lows[rows])
+            np.maximum(risen, max([piece.high for piece in pieces]), out=highs[rows])
+        else:
+            lows[rows], highs[rows] = fallen, risen
+        pieces = _with(pieces, piece)
+    rises, falls = prices / lows, highs / prices
     return Extremes(lows, highs, rises, falls, Window(pieces, float(rises[-1]), float(falls[-1])))
+
+
+def _pieces(window_s: int, times_ms: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+    """The pieces of time that rows fall into, and their rows."""
+    length_ms = window_s * 1000
+    start, end = 0, len(times_ms)
+    while start < end:
+        number = int(times_ms[start]) * STEPS // length_ms
+        if int(times_ms[-1]) * STEPS // length_ms == number:
+            yield number, slice(start, end)
+            return
+        following_ms = -(-(number + 1) * length_ms // STEPS)  # the first whole millisecond of the next piece
+        stop = int(times_ms.searchsorted(following_ms))
+        yield number, slice(start, stop)
+        start = stop
 
 
 def _with(pieces: tuple[Piece, ...], new: Piece) -> tuple[Piece, ...]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alerting.kept import Kept
 from alerting.levels import Direction, Instrument, Levels, Mark, Moves
-from alerting.moves import Column, Window, advance
+from alerting.moves import Column, Move, Side, Window, advance
 from alerting.rules import Rules
 from tocsin_common.documents import MoveRule, PriceRule
 from tocsin_common.events import CandlesClosed, TradesReceived
@@ -44,29 +44,6 @@ class Crossing:
     @property
     def cause_id(self) -> str:
         return derive("crossing", self.exchange, self.symbol, self.ts_ms, self.reference, self.level, self.direction)
-
-
-Side = Literal["up", "down"]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A price went `percent` away from its low (`up`) or high (`down`) of the last `window_s`: `extreme`."""
-
-    exchange: str
-    symbol: str
-    percent: float
-    window_s: int
-    side: Side
-    extreme: float
-    price: float
-    ts_ms: int
-    reference: str
-
-    @property
-    def cause_id(self) -> str:
-        asked = (self.window_s, self.percent, self.side)
-        return derive("move", self.exchange, self.symbol, self.ts_ms, self.reference, *asked)
 
 
 Price = tuple[float, int]
@@ -184,8 +161,8 @@ class PriceWatch:
             ("up", looked_for.up, window.rise, seen.rises, seen.lows),
             ("down", looked_for.down, window.fall, seen.falls, seen.highs),
         )
-        for side, levels, before, percents, extremes in sides:
-            for row, mark, _ in levels.crossed(before, percents):
+        for side, levels, before, ratios, extremes in sides:
+            for row, mark, _ in levels.crossed(before, ratios):
                 if not self._armed(mark, side):
                     continue
                 price, ts_ms, extreme = float(ticks.prices[row]), int(ticks.times_ms[row]), float(extremes[row])

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
 
 from alerting.causes import Cause, Match
-from alerting.prices import Crossing, Move
+from alerting.moves import Move
+from alerting.prices import Crossing
 from alerting.volumes import Spike
+from alerting.wording import change, duration, moment, price, sentence, words
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
-
-PRICE_DIGITS = 8
-"""Significant digits of a price: more than any exchange's tick needs, fewer than a computed float carries."""
-
-ACRONYMS = {"atr": "ATR", "ema": "EMA", "macd": "MACD", "rsi": "RSI", "sma": "SMA", "vwap": "VWAP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,42 +142,3 @@ def of_feed(change: FeedChanged, rule_name: str) -> Content:
     fields |= {"Seen at": moment(change.ts_ms), "Rule": rule_name}
     name = f"{change.exchange} {change.symbol}" if change.symbol else change.exchange
     return Content(f"{name}: {change.state.replace('_', ' ')}", sentence(change.reason.replace("_", " ")), fields)
-
-
-def price(value: float) -> str:
-    """`64123.5` as `64,123.5`, `1.234e-05` as `0.00001234`."""
-    digits = Decimal(repr(value)).normalize()
-    if len(digits.as_tuple().digits) > PRICE_DIGITS:
-        digits = Decimal(f"{value:.{PRICE_DIGITS}g}").normalize()
-    return f"{digits:,f}"
-
-
-def change(before: float, after: float) -> str:
-    """`+1.37 %`; a change too small to show is `+0.00 %`."""
-    return f"{(after / before - 1) * 100:+.2f} %"
-
-
-def moment(ms: int) -> str:
-    """`2024-08-08 23:55 UTC`, with seconds where there are any."""
-    when = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{when:%Y-%m-%d %H:%M:%S} UTC" if when.second else f"{when:%Y-%m-%d %H:%M} UTC"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def words(name: str) -> str:
-    """A strategy's name as words: `ema_cross` becomes `EMA cross`."""
-    parts = name.replace("-", "_").split("_")
-    text = " ".join(ACRONYMS.get(part.lower(), part) for part in parts if part)
-    return text[:1].upper() + text[1:]
-
-
-def sentence(text: str) -> str:
-    """Close a reason with a full stop and open it with a capital."""
-    text = text.strip()
-    return text if not text else text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")

@@ -1,16 +1,17 @@
 """The rules in force, and what they match. Pure: fed with documents and events, asked for matches.
 
 A rule on signals, outcomes or feeds is asked per kind of event, not per event: the answer for one combination of what
-such rules look at is remembered until a rule changes. Rules on prices are sorted by level per instrument (`levels`).
+such rules look at is remembered until one of them changes. Rules on prices and volumes are kept by what they watch,
+those on prices sorted (`levels`): a change of one costs its own instrument a sort, and nobody else anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from alerting.levels import Instrument, Levels, Moves, Series, move_levels, price_levels
+from alerting.grouped import Grouped
+from alerting.levels import Instrument, Levels, Moves, Series, moves_in_order, prices_in_order
 from tocsin_common.documents import AlertRule, FeedRule, MoveRule, OutcomeRule, PriceRule, Rule, SignalRule, VolumeRule
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
@@ -20,15 +21,6 @@ Criteria = tuple[Sequence[str], ...]
 """What a rule wants of each facet of an event; an empty list means any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """The enabled rules on prices and volumes, by what they watch."""
-
-    levels: dict[Instrument, Levels[PriceRule]]
-    moves: dict[Instrument, dict[int, Moves]]
-    volumes: dict[Series, list[VolumeRule]]
-
-
 class Rules:
     """All rules by id; disabled ones are kept and never match."""
 
@@ -36,21 +28,49 @@ class Rules:
         self._rules: dict[str, AlertRule] = {}
         self._revisions: dict[str, int] = {}
         self._answers: dict[tuple[type[Rule], tuple[str, ...]], list[Any]] = {}
-        self._order: Sorted | None = None
+        self._prices = Grouped(_instrument, prices_in_order)
+        self._moves = Grouped(_instrument, moves_in_order)
+        self._volumes: Grouped[Series, VolumeRule, list[VolumeRule]] = Grouped(_series, list)
 
     def __len__(self) -> int:
         return len(self._rules)
 
     def put(self, rule: AlertRule, revision: int = 0) -> None:
         """`revision` names this writing of the rule."""
+        self._take_out(rule.rule_id)
         self._rules[rule.rule_id] = rule
         self._revisions[rule.rule_id] = revision
-        self._forget_answers()
+        if not rule.enabled:
+            return
+        match rule:
+            case PriceRule():
+                self._prices.put(rule)
+            case MoveRule():
+                self._moves.put(rule)
+            case VolumeRule():
+                self._volumes.put(rule)
+            case _:
+                self._answers.clear()
 
     def drop(self, rule_id: str) -> None:
+        self._take_out(rule_id)
         self._rules.pop(rule_id, None)
         self._revisions.pop(rule_id, None)
-        self._forget_answers()
+
+    def _take_out(self, rule_id: str) -> None:
+        """Nothing is found of a rule any more; its place in the order stays."""
+        rule = self._rules.get(rule_id)
+        if rule is None or not rule.enabled:
+            return
+        match rule:
+            case PriceRule():
+                self._prices.drop(rule)
+            case MoveRule():
+                self._moves.drop(rule)
+            case VolumeRule():
+                self._volumes.drop(rule)
+            case _:
+                self._answers.clear()
 
     def revision(self, rule: AlertRule) -> int:
         """Which writing of a rule in force this is."""
@@ -77,44 +97,22 @@ class Rules:
 
     def levels_of(self, instrument: Instrument) -> Levels[PriceRule] | None:
         """The price levels watched on an instrument; None when there are none."""
-        return self._sorted().levels.get(instrument)
+        return self._prices.get(instrument)
 
     def moves_of(self, instrument: Instrument) -> dict[int, Moves]:
         """The moves watched on an instrument, by `window_s`."""
-        return self._sorted().moves.get(instrument, {})
+        return self._moves.get(instrument) or {}
 
     def volumes_of(self, series: Series) -> list[VolumeRule]:
         """The rules on the volume of a series."""
-        return self._sorted().volumes.get(series, [])
+        return self._volumes.get(series) or []
 
     def _wanting(self, kind: type[R], facets: tuple[str, ...]) -> Sequence[R]:
         answer = self._answers.get((kind, facets))
         if answer is None:
-            answer = self._answers[kind, facets] = [rule for rule in self._enabled(kind) if wants(rule, facets)]
+            rules = (rule for rule in self._rules.values() if isinstance(rule, kind) and rule.enabled)
+            answer = self._answers[kind, facets] = [rule for rule in rules if wants(rule, facets)]
         return answer
-
-    def _sorted(self) -> Sorted:
-        if self._order is None:
-            self._order = Sorted(
-                price_levels(self._enabled(PriceRule)),
-                move_levels(self._enabled(MoveRule)),
-                by_series(self._enabled(VolumeRule)),
-            )
-        return self._order
-
-    def _enabled(self, kind: type[R]) -> Iterator[R]:
-        return (rule for rule in self._rules.values() if isinstance(rule, kind) and rule.enabled)
-
-    def _forget_answers(self) -> None:
-        self._answers.clear()
-        self._order = None
-
-
-def by_series(rules: Iterable[VolumeRule]) -> dict[Series, list[VolumeRule]]:
-    found: dict[Series, list[VolumeRule]] = {}
-    for rule in rules:
-        found.setdefault((rule.exchange, rule.symbol, rule.timeframe), []).append(rule)
-    return found
 
 
 def wants(rule: Rule, facets: tuple[str, ...]) -> bool:
@@ -132,3 +130,11 @@ def criteria(rule: Rule) -> Criteria:
         case FeedRule():
             return rule.exchanges, rule.symbols, rule.states
     return ()
+
+
+def _instrument(rule: PriceRule | MoveRule) -> Instrument:
+    return rule.exchange, rule.symbol
+
+
+def _series(rule: VolumeRule) -> Series:
+    return rule.exchange, rule.symbol, rule.timeframe

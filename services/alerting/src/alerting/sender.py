@@ -27,7 +27,7 @@ from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
-from alerting.render import duration
+from alerting.wording import duration
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination

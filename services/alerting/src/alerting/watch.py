@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from alerting.moves import Window
-from alerting.prices import Counts, Crossing, Move, PriceWatch, Spent
+from alerting.moves import Move, Window
+from alerting.prices import Counts, Crossing, PriceWatch, Spent
 from alerting.rules import Rules
 from alerting.volumes import Spike, VolumeWatch
 from tocsin_common.documents import AlertRule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerting.picture.canvas import Canvas, width_of
 from alerting.picture.chart import Chart
 from alerting.picture.themes import Theme
-from alerting.render import moment, words
+from alerting.wording import moment, words
 from tocsin_common.events import SignalRaised
 
 NAME = "TOCSIN"
