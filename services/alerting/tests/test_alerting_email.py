@@ -98,6 +98,6 @@ def test_a_mail_reads_well_as_text_and_as_html() -> None:
     assert text is not None
     assert page is not None
     assert text.get_content() == "Some text.\n\nEntry: 1,000\nStop:  900\n"
-    assert "<h2>Long BTC/USDT \N{BELL}</h2>" in page.get_content()
+    assert ">Long BTC/USDT \N{BELL}</h1>" in page.get_content()
     assert mail["Subject"] == "Long BTC/USDT \N{BELL}"
     assert mail["From"] == SENDER

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import socket
 import ssl
 import time
@@ -19,16 +18,15 @@ from typing import Literal
 import aiosmtplib
 
 from alerting.channels import Ambiguous, Message
+from alerting.channels.letter import PICTURE_ID, page, plain
 from alerting.channels.text import cut, one_line
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable, TocsinError
 
-SUBJECT_MAX, TEXT_MAX, REPLY_MAX = 200, 100_000, 200
+SUBJECT_MAX, REPLY_MAX = 200, 200
 IDLE_S = 10.0
 """Connections idle for longer are not used again: the server may just be closing them."""
-
-PICTURE_ID = "signal.png@tocsin"
 
 LOGIN_FAILED = frozenset({530, 534, 535, 538})
 """RFC 4954: authentication required, too weak, invalid, or needs encryption."""
@@ -112,7 +110,7 @@ def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
     mail["Message-ID"] = f"<{message.delivery_id}@{address.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(plain(message))
-    mail.add_alternative(markup(message), subtype="html")
+    mail.add_alternative(page(message), subtype="html")
     if message.picture is not None:
         illustrate(mail, message.picture)
     return mail
@@ -120,35 +118,9 @@ def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
 
 def illustrate(mail: EmailMessage, picture: bytes) -> None:
     """Put a PNG beside the HTML part, which shows it by its Content-ID (RFC 2392)."""
-    page = mail.get_body(("html",))
-    assert page is not None
-    page.add_related(picture, "image", "png", cid=f"<{PICTURE_ID}>", disposition="inline", filename="signal.png")
-
-
-def plain(message: Message) -> str:
-    """Text, then one aligned line per field."""
-    width = max((len(name) for name in message.fields), default=0)
-    lines = [f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.fields.items()]
-    return "\n\n".join(part for part in (cut(message.text, TEXT_MAX), "\n".join(lines)) if part) + "\n"
-
-
-def markup(message: Message) -> str:
-    """A heading, a paragraph, a table; nothing is loaded from anywhere."""
-    rows = "".join(
-        f'<tr><th align="left" style="padding-right:1em">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>\n'
-        for name, value in message.fields.items()
-    )
-    text = html.escape(cut(message.text, TEXT_MAX)).replace("\n", "<br>\n")
-    picture = (
-        f'<p><img src="cid:{PICTURE_ID}" width="640" style="max-width:100%;height:auto;border-radius:8px" '
-        f'alt="{html.escape(one_line(message.title))}"></p>\n'
-        if message.picture is not None
-        else ""
-    )
-    return (
-        '<!doctype html>\n<html><body style="font-family:sans-serif">\n'
-        f"<h2>{html.escape(one_line(message.title))}</h2>\n<p>{text}</p>\n{picture}<table>\n{rows}</table>\n</body></html>\n"
-    )
+    shown = mail.get_body(("html",))
+    assert shown is not None
+    shown.add_related(picture, "image", "png", cid=f"<{PICTURE_ID}>", disposition="inline", filename="signal.png")
 
 
 def meaning(error: Exception, *, sending: bool) -> TocsinError:
