@@ -31,12 +31,12 @@ news = st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, ma
 
 @given(windows=news, candles=st.integers(0, 14))
 def test_a_row_is_kept_when_a_new_one_of_its_window_is_so_near(windows: list[list[bool]], candles: int) -> None:
-    expected = [any(window[at : at + candles + 1]) for window in windows for at in range(len(window))]
+    near = [any(window[at : at + candles + 1]) for window in windows for at in range(len(window))]
+    expected = [at for at, here in enumerate(near) if here]
     tails = Tails(frame_of(windows))
-    assert tails.within(candles).tolist() == expected
-    frame, kept = tails.of(candles)
-    assert kept.tolist() == expected
-    assert frame["close"].to_list() == [at for at, here in enumerate(expected) if here]
+    rows = tails.rows(candles)
+    assert rows.tolist() == expected
+    assert tails.of(rows)["close"].to_list() == expected
 
 
 @given(windows=news, rows=st.integers(1, 20))
@@ -50,7 +50,8 @@ def test_parts_are_whole_windows_and_together_the_frame(windows: list[list[bool]
 
 def test_stretches_are_windows_of_their_own() -> None:
     far_apart = [True, False, False, False, True]
-    frame, _ = Tails(frame_of([far_apart, [False, True]])).of(1)
+    tails = Tails(frame_of([far_apart, [False, True]]))
+    frame = tails.of(tails.rows(1))
     assert frame["window"].to_list() == [0, 1, 1, 2, 2]
     assert frame["preceding"].to_list() == [0, 0, 1, 0, 1]
 
@@ -66,12 +67,13 @@ def test_a_column_that_looks_back_is_the_same_on_an_end(column: pl.Expr, minutes
         new=(pl.int_range(pl.len()) % 700 == 699),
     )
     assert looks_back(column)
-    ends, kept = Tails(whole).of(memory)
-    found = ends.with_columns(column, new=whole["new"].filter(kept)).filter("new")
+    tails = Tails(whole)
+    rows = tails.rows(memory)
+    found = tails.of(rows).with_columns(column, new=whole["new"][rows]).filter("new")
     assert found[column.meta.output_name()].equals(
         whole.with_columns(column).filter("new")[column.meta.output_name()], null_equal=True
     )
-    assert kept.sum() < len(whole) / 2
+    assert len(rows) < len(whole) / 2
 
 
 @pytest.mark.parametrize("column", [ind.ema(20), ind.vwap_session(), ind.highest(5) - ind.sma(5), pl.col("close")])

@@ -13,10 +13,10 @@ from copy import copy
 from functools import partial
 from time import perf_counter
 
-import numpy as np
 import polars as pl
 import structlog
 
+from signal_engine.columns import Column, near
 from signal_engine.entries import Entries
 from signal_engine.higher import Higher
 from signal_engine.limited import limited
@@ -25,14 +25,17 @@ from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_o
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
-from signal_engine.tails import Tails, parts_of
+from signal_engine.tails import parts_of
 from signal_engine.windows import Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 log = structlog.get_logger()
 
-ColumnsOf = Callable[[Prepared], Iterable[pl.Expr]]
+ColumnsOf = Callable[[Prepared], Iterable[Column]]
+
+Query = Callable[[Sequence[Prepared]], pl.DataFrame]
+"""Of some strategies, what they ask for."""
 
 
 class Evaluation:
@@ -76,7 +79,9 @@ class Evaluation:
     def signals(self, frame: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
         with self._timed("indicators"):
-            rows = pl.concat(map(self._near, parts_of(frame)), how="diagonal")
+            rows = pl.concat(
+                [self._near(part, _columns, LOOK_BACK_CANDLES) for part in parts_of(frame)], how="diagonal"
+            )
         with self._timed("higher"):
             rows = self._with_higher(rows, series, higher)
         found: list[SignalRaised] = []
@@ -92,56 +97,59 @@ class Evaluation:
             return beside(frame, series, markets, self.warm_up_candles, self._of_market)
 
     def _of_market(self, frame: pl.DataFrame) -> pl.DataFrame:
-        def asked(one: Prepared) -> Iterable[pl.Expr]:
+        def asked(one: Prepared) -> Iterable[Column]:
             return one.market
 
-        enriched = self._with_columns(frame, asked)
-        return enriched.select(expr.meta.output_name() for expr in once(self._healthy, asked))
+        def query(asking: Sequence[Prepared]) -> pl.DataFrame:
+            return frame.with_columns(column.warm for column in once(asking, asked))
 
-    def _near(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame's new rows and the LOOK_BACK_CANDLES before each, with all columns: few when live, so that
-        everything after this is cheap."""
-        tails = Tails(frame)
-        near = tails.within(LOOK_BACK_CANDLES)
-        rows = self._with_columns(frame, _summing)[np.flatnonzero(near)]
-        ends, kept = tails.of(max((one.reach_candles for one in self._healthy), default=LOOK_BACK_CANDLES))
-        found = self._with_columns(ends, _ends)[np.flatnonzero(near[kept])]
-        return rows.hstack(found.drop(ends.columns).get_columns())
+        return self._answered(query).select(column.name for column in once(self._healthy, asked))
 
     def forget(self) -> None:
         """What was dropped and spent until now was a rehearsal. What is quarantined stays so."""
         self.entries.forget()
         self.spent.clear()
 
-    def _with_columns(self, frame: pl.DataFrame, columns_of: ColumnsOf) -> pl.DataFrame:
+    def _near(self, frame: pl.DataFrame, columns_of: ColumnsOf, look_back: int) -> pl.DataFrame:
+        """The frame's new rows and so many before each, with all columns: few when live, so that everything after this
+        is cheap."""
+        return self._answered(lambda asking: near(frame, once(asking, columns_of), look_back))
+
+    def _answered(self, query: Query) -> pl.DataFrame:
+        """The answer to a query of the strategies; who breaks it is quarantined."""
         try:
-            return self._computed(frame, self._healthy, columns_of)
+            return self._in_time(query, self._healthy)
         except BROKEN:  # find whose expression it is
             for one in list(self._healthy):
                 try:
-                    self._computed(frame, [one], columns_of)
+                    self._in_time(query, [one])
                 except BROKEN as error:
                     self._quarantine(one, error)
-            return self._computed(frame, self._healthy, columns_of)
+            return self._in_time(query, self._healthy)
 
-    def _computed(self, frame: pl.DataFrame, asking: Sequence[Prepared], columns_of: ColumnsOf) -> pl.DataFrame:
+    def _in_time(self, query: Query, asking: Sequence[Prepared]) -> pl.DataFrame:
         with self._limited(max(1, len(asking))):
-            return frame.with_columns(once(asking, columns_of))
+            return query(asking)
 
     def _with_higher(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> pl.DataFrame:
         """The rows with the columns of all higher timeframes that strategies look at, null where not higher."""
-        above = self.higher_of({one.timeframe for one in series}).values()
-        for timeframe in sorted(frozenset[str]().union(*above), key=TIMEFRAME_MS.__getitem__):
-            rows = higher.join(rows, series, timeframe, partial(self._of_higher, timeframe))
-        names = {expr.meta.output_name() for one in self._healthy for asked in one.higher.values() for expr in asked}
+        above = self.higher_of({one.timeframe for one in series})
+        for timeframe in sorted(frozenset[str]().union(*above.values()), key=TIMEFRAME_MS.__getitem__):
+            lower = {number: one for number, one in enumerate(series) if timeframe in above.get(one.timeframe, ())}
+            rows = higher.join(rows, lower, timeframe, partial(self._of_higher, timeframe))
+        names = {column.name for one in self._healthy for asked in one.higher.values() for column in asked}
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in sorted(names - set(rows.columns)))
 
     def _of_higher(self, timeframe: str, frame: pl.DataFrame) -> pl.DataFrame:
-        def asked(one: Prepared) -> Iterable[pl.Expr]:
+        """The frame's new rows with the columns that strategies ask of this timeframe, null before these are warm."""
+
+        def asked(one: Prepared) -> Iterable[Column]:
             return one.higher.get(timeframe, ())
 
-        enriched = self._with_columns(frame, asked)
-        return enriched.select(*frame.columns, *(expr.meta.output_name() for expr in once(self._healthy, asked)))
+        rows = self._near(frame, asked, 0)
+        return rows.with_columns(
+            Column(column.name, pl.col(column.name), column.memory).warm for column in once(self._healthy, asked)
+        )
 
     def _entries_of(self, one: Prepared, rows: pl.DataFrame, series: Sequence[Series]) -> list[SignalRaised]:
         """The signals of one strategy; none, and it is quarantined, when anything goes wrong with it."""
@@ -179,12 +187,8 @@ def order(signal: SignalRaised) -> tuple[int, str, str, str, str, str]:
     return (signal.confirmed_ms, *source, signal.strategy, signal.params_hash)
 
 
-def _summing(one: Prepared) -> Iterable[pl.Expr]:
-    return [expr for expr in one.columns if not any(expr is end for end in one.ends)]
-
-
-def _ends(one: Prepared) -> Iterable[pl.Expr]:
-    return one.ends
+def _columns(one: Prepared) -> Iterable[Column]:
+    return one.columns
 
 
 def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ that everything before its end has been published (`Windows.hold`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 from polars import selectors
@@ -25,7 +25,7 @@ CandlesOf = Callable[[str, pl.DataFrame], tuple[pl.DataFrame, Sequence[Series]] 
 them, the wanted ones being new, and the series they count; None when there are none of them."""
 
 Compute = Callable[[pl.DataFrame], pl.DataFrame]
-"""Adds columns, named like `ema_50@1h`, to a frame of windows."""
+"""Gives the new rows of a frame of windows with columns, named like `ema_50@1h`."""
 
 CANDLE = ("exchange", "symbol", "open_ms")
 
@@ -41,12 +41,12 @@ class Higher:
         """A late candle joined a window of this timeframe: values computed before no longer hold."""
         self._known.pop(timeframe, None)
 
-    def join(self, rows: pl.DataFrame, series: Sequence[Series], timeframe: str, compute: Compute) -> pl.DataFrame:
-        """`rows` with the columns that `compute` gives of a timeframe; null for candles that are not of a lower one."""
+    def join(self, rows: pl.DataFrame, lower: Mapping[int, Series], timeframe: str, compute: Compute) -> pl.DataFrame:
+        """`rows` with the columns that `compute` gives of a timeframe: for candles of these series, given by their
+        numbers; null for the others."""
         length_ms, end_ms = TIMEFRAME_MS[timeframe], pl.col("open_ms") + pl.col("length_ms")
-        seen_ms = pl.when(pl.col("length_ms") < length_ms).then(end_ms // length_ms * length_ms - length_ms)
-        named = rows.join(_described(series), on="series", how="left", maintain_order="left")
-        named = named.with_columns(seen_ms=seen_ms)
+        named = rows.join(_described(lower), on="series", how="left", maintain_order="left")
+        named = named.with_columns(seen_ms=end_ms // length_ms * length_ms - length_ms)
         wanted = named.select("exchange", "symbol", open_ms="seen_ms").drop_nulls().unique(maintain_order=True)
         values = self._values(timeframe, wanted, compute).rename({"open_ms": "seen_ms"})
         joined = named.join(values, on=["exchange", "symbol", "seen_ms"], how="left", maintain_order="left")
@@ -68,17 +68,17 @@ class Higher:
 
 
 def _named(computed: pl.DataFrame, series: Sequence[Series]) -> pl.DataFrame:
-    """The new rows by the names of their markets, without what is only of the window."""
-    rows = computed.filter("new").join(_described(series), on="series", how="left", maintain_order="left")
+    """Rows by the names of their markets, without what is only of the window."""
+    rows = computed.join(_described(dict(enumerate(series))), on="series", how="left", maintain_order="left")
     return rows.select(*CANDLE, selectors.contains("@"))
 
 
-def _described(series: Sequence[Series]) -> pl.DataFrame:
+def _described(series: Mapping[int, Series]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "series": pl.Series(range(len(series)), dtype=pl.UInt32),
-            "exchange": [one.exchange for one in series],
-            "symbol": [one.symbol for one in series],
-            "length_ms": [one.length_ms for one in series],
+            "series": pl.Series(list(series), dtype=pl.UInt32),
+            "exchange": pl.Series([one.exchange for one in series.values()], dtype=pl.String),
+            "symbol": pl.Series([one.symbol for one in series.values()], dtype=pl.String),
+            "length_ms": pl.Series([one.length_ms for one in series.values()], dtype=pl.Int64),
         }
     )

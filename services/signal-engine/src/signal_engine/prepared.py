@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 
+from signal_engine.columns import Column
 from signal_engine.indicators.bars import looks_back
-from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
+from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES, PRICES
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -23,20 +24,20 @@ RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "new", "preceding"
 class Prepared:
     """Expressions of one strategy. Raises ValueError, in a sentence, when they cannot be had.
 
-    `columns` run over the windows, those of `ends` over no more of them than the last `reach_candles` before a new row;
-    `higher` over those of a higher timeframe and `market` over those of the whole market (each null before it is warm),
-    `recent` and `conditions` (long, short,
-    stop_long, stop_short) over the rows that may fire.
+    `columns` run over the windows, `higher` over those of a higher timeframe and `market` over those of the whole
+    market (each null before it is warm), `recent` and `conditions` (long, short, stop_long, stop_short) over the rows
+    that may fire.
     """
 
     def __init__(self, strategy: AnyStrategy) -> None:
         self.strategy = strategy
         try:
-            self.columns = strategy.columns()
-            self.ends = [expr for expr in self.columns if looks_back(expr)]
-            self.reach_candles = LOOK_BACK_CANDLES + max((strategy.memory(expr) for expr in self.ends), default=0)
-            self.higher = {timeframe: self._warm(timeframe, asked) for timeframe, asked in strategy.higher().items()}
-            self.market = self._warm("market", strategy.market())
+            self.columns = [
+                Column(expr.meta.output_name(), expr, strategy.memory(expr) if looks_back(expr) else 0)
+                for expr in strategy.columns()
+            ]
+            self.higher = {frame: self._asked(asked, frame) for frame, asked in strategy.higher().items()}
+            self.market = self._asked(strategy.market(), "market")
             self.recent = strategy.recent()
             self.conditions = [
                 strategy.long().fill_null(value=False).alias("long"),
@@ -61,23 +62,20 @@ class Prepared:
             return []
         return [higher for higher in self.higher if TIMEFRAME_MS[higher] > TIMEFRAME_MS[timeframe]]
 
-    def _warm(self, timeframe: str, asked: Iterable[pl.Expr]) -> list[pl.Expr]:
-        return [
-            pl.when(pl.col("preceding") >= self.strategy.memory(expr))
-            .then(expr)
-            .alias(f"{expr.meta.output_name()}@{timeframe}")
-            for expr in asked
-        ]
+    def _asked(self, exprs: Iterable[pl.Expr], where: str) -> list[Column]:
+        """Columns of other candles than those judged."""
+        return [Column(f"{expr.meta.output_name()}@{where}", expr, self.strategy.memory(expr)) for expr in exprs]
 
     def _higher_memory(self) -> list[int]:
-        return [self.strategy.memory(expr) for asked in self.strategy.higher().values() for expr in asked]
+        return [column.memory for asked in self.higher.values() for column in asked]
 
     def _check(self) -> None:
         name = self.strategy.instance
         unknown = sorted({*self.strategy.timeframes, *self.higher} - TIMEFRAME_MS.keys())
         if unknown:
             raise ValueError(f"{name} asks for timeframes that nobody makes: {', '.join(unknown)}")
-        taken = sorted(RESERVED & {expr.meta.output_name() for expr in (*self.columns, *self.recent)})
+        named = {*(column.name for column in self.columns), *(expr.meta.output_name() for expr in self.recent)}
+        taken = sorted(RESERVED & named)
         if taken:
             raise ValueError(f"{name} names columns like those of every market: {', '.join(taken)}")
         if self.memory > MAX_WARM_UP_CANDLES:
@@ -94,7 +92,7 @@ def _line(strategy: AnyStrategy, error: BaseException) -> str:
 def prepare(strategies: Sequence[AnyStrategy]) -> list[Prepared]:
     """All of them. Raises ValueError when one cannot be used, or two mean different things by one column's name."""
     prepared = [Prepared(strategy) for strategy in strategies]
-    for columns_of in (lambda one: one.columns, _higher, lambda one: one.market):
+    for columns_of in (_of_windows, _of_higher_windows, _of_market):
         known: dict[str, tuple[pl.Expr, Prepared]] = {}
         for one in prepared:
             for expr in columns_of(one):
@@ -126,10 +124,19 @@ def higher_of(prepared: Iterable[Prepared], timeframes: Iterable[str]) -> Mappin
     return {timeframe: above for timeframe, above in found.items() if above}
 
 
-def once(prepared: Iterable[Prepared], columns_of: Callable[[Prepared], Iterable[pl.Expr]]) -> list[pl.Expr]:
-    """Every column once, by its name."""
-    return list({expr.meta.output_name(): expr for one in prepared for expr in columns_of(one)}.values())
+def once(prepared: Iterable[Prepared], columns_of: Callable[[Prepared], Iterable[Column]]) -> list[Column]:
+    """Every column once, by its name, with the longest memory that anybody says it has."""
+    asked = sorted((column for one in prepared for column in columns_of(one)), key=lambda column: column.memory)
+    return list({column.name: column for column in asked}.values())
 
 
-def _higher(one: Prepared) -> list[pl.Expr]:
-    return [expr for columns in one.higher.values() for expr in columns]
+def _of_windows(one: Prepared) -> list[pl.Expr]:
+    return [column.expr for column in one.columns]
+
+
+def _of_higher_windows(one: Prepared) -> list[pl.Expr]:
+    return [column.warm for columns in one.higher.values() for column in columns]
+
+
+def _of_market(one: Prepared) -> list[pl.Expr]:
+    return [column.warm for column in one.market]

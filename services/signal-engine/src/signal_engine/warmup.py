@@ -91,8 +91,8 @@ def _verdict(one: Prepared, histories: Mapping[str, History]) -> Verdict:
     # Conditions may read a column LOOK_BACK_CANDLES before the candle that has `warm_up_candles` before it.
     seen = one.warm_up_candles + 1 - LOOK_BACK_CANDLES
     judged = {name: history for name, history in histories.items() if one.judges(name) and history.reaches(seen)}
-    alone = [expr for expr in one.columns if not any("@" in name for name in expr.meta.root_names())]
-    drifts = {expr.meta.output_name(): _largest(judged.values(), expr, [seen])[seen] for expr in alone}
+    alone = [column for column in one.columns if not any("@" in name for name in column.expr.meta.root_names())]
+    drifts = {column.name: _largest(judged.values(), column.expr, [seen])[seen] for column in alone}
     for timeframe, columns in one.strategy.higher().items():
         for expr in columns:
             visible = one.strategy.memory(expr) + 1  # see `Prepared.higher`

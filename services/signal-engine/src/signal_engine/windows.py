@@ -337,9 +337,9 @@ def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None
 
 
 def blank() -> pl.DataFrame:
-    """A frame of one row that is not new: what there is to know of columns where no candle is."""
+    """A frame of one row: what there is to know of columns where no candle is."""
     window = Window(Series("", "", "1m"), 0)
     window.add(np.zeros(1, np.int64), np.ones((len(PRICES), 1)), pending=False)
-    frame = _frame([(0, window, Anchored(0, 1, np.zeros(1, np.bool_)))])
+    frame = _frame([(0, window, Anchored(0, 1, np.ones(1, np.bool_)))])
     assert frame is not None
     return frame
