@@ -115,3 +115,11 @@ def test_the_session_vwap_is_talibs_of_every_day_that_the_window_holds_from_its_
 
 def vwap_of(candles: pl.DataFrame) -> Floats:
     return talib.VWAP(*(candles[name].to_numpy() for name in ("high", "low", "close", "volume")))
+
+
+def test_from_a_missing_candle_on_there_is_no_value_until_the_next_window() -> None:
+    closes = [None, None, 1.0, 2.0, 3.0, None, 5.0, 6.0, 7.0, *(1.0, 2.0, 3.0), *(None, None)]
+    preceding = [*range(9), *range(3), *range(2)]
+    window = pl.DataFrame({"close": closes, "preceding": preceding}, schema_overrides={"close": pl.Float64})
+    averages = window.select(ind.ema(2)).to_series()
+    assert averages.to_list() == [*(None, None, None, 1.5, 2.5, None, None, None, None), *(None, 1.5, 2.5), None, None]

@@ -6,8 +6,9 @@ for value, null where it has NaN; a recursion is seeded from the window's first 
 many candles the seed is forgotten. Each window stands on its own, and no value depends on a later candle: what takes
 later candles to recognise (a swing) shows from the candle that confirms it.
 
-Cost: run by itself over each window, TA-Lib takes 4..6 ms for 500 windows of 352 candles on one core, twice to ten
-times what it takes over one long series; of several outputs of one indicator each is computed anew.
+Cost: of what sums up, TA-Lib takes 1..5 us for a window of 512 candles (`by_window.py`), an expression of polars-talib
+run over each window 6..25 us; of several outputs of one indicator each is computed anew. What only looks back is
+computed of no more candles than it remembers.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ import math
 
 import polars as pl
 import polars_talib as ta
+import talib as wheel
 
 from signal_engine.indicators.bars import mean_of_last, over_bars
+from signal_engine.indicators.by_window import by_window
 from signal_engine.indicators.indicator import CLOSE, indicator, settling, span, talib
 
 KAMA_SLOWEST = span(30) ** 2
@@ -23,7 +25,7 @@ def sma(period: int = 20) -> pl.Expr:
 @indicator(memory=lambda period: period + settling(span(period)))
 def ema(period: int = 20) -> pl.Expr:
     """Exponential moving average, alpha = 2 / (period + 1)."""
-    return talib(ta.ema(CLOSE, period))
+    return by_window(wheel.EMA, ["close"], period)
 
 
 @indicator(memory=lambda period: period)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 import polars_talib as ta
+import talib as wheel
 
+from signal_engine.indicators.by_window import BAR, by_window
 from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, indicator, settling, span, talib, wilder
 
 
@@ -22,7 +24,7 @@ def rsi(period: int = 14) -> pl.Expr:
 
     J. Welles Wilder, New Concepts in Technical Trading Systems (1978).
     """
-    return talib(ta.rsi(CLOSE, period))
+    return by_window(wheel.RSI, ["close"], period)
 
 
 @indicator(memory=_stochastic)
@@ -43,37 +45,37 @@ def stochastic_d(period: int = 14, smooth: int = 3, signal: int = 3) -> pl.Expr:
 @indicator(memory=lambda fast, slow: max(fast, slow) + settling(span(max(fast, slow))))
 def macd(fast: int = 12, slow: int = 26) -> pl.Expr:
     """EMA `fast` minus EMA `slow`, in price units, both seeded so that they begin on the same candle. Gerald Appel."""
-    return talib(ta.macd(CLOSE, fast, slow, 1).struct.field("macd"))
+    return by_window(wheel.MACD, ["close"], fast, slow, 1, output=0)
 
 
 @indicator(memory=_macd_signal)
 def macd_signal(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
     """EMA `signal` of the MACD."""
-    return talib(ta.macd(CLOSE, fast, slow, signal).struct.field("macdsignal"))
+    return by_window(wheel.MACD, ["close"], fast, slow, signal, output=1)
 
 
 @indicator(memory=_macd_signal)
 def macd_histogram(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
     """The MACD minus its signal line."""
-    return talib(ta.macd(CLOSE, fast, slow, signal).struct.field("macdhist"))
+    return by_window(wheel.MACD, ["close"], fast, slow, signal, output=2)
 
 
 @indicator(memory=lambda period: 1 + 2 * period + settling(1 / period, 1 / period))
 def adx(period: int = 14) -> pl.Expr:
     """Average directional index 0..100: how strong the trend is, whichever way it goes. Wilder (1978)."""
-    return talib(ta.adx(HIGH, LOW, CLOSE, period))
+    return by_window(wheel.ADX, BAR, period)
 
 
 @indicator(memory=wilder)
 def plus_di(period: int = 14) -> pl.Expr:
     """Directional indicator 0..100 of rises. Wilder (1978)."""
-    return talib(ta.plus_di(HIGH, LOW, CLOSE, period))
+    return by_window(wheel.PLUS_DI, BAR, period)
 
 
 @indicator(memory=wilder)
 def minus_di(period: int = 14) -> pl.Expr:
     """Directional indicator 0..100 of falls. Wilder (1978)."""
-    return talib(ta.minus_di(HIGH, LOW, CLOSE, period))
+    return by_window(wheel.MINUS_DI, BAR, period)
 
 
 def _stoch(period: int, smooth: int, signal: int) -> pl.Expr:

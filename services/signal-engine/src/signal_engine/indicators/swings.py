@@ -57,12 +57,14 @@ def sweep_low(k: int = 3) -> pl.Expr:
 
 def swing_highs(bars: Bars, k: int) -> Spans:
     """The candles that confirm a swing high, each k candles after it."""
-    peak = np.roll(bars.high, k)
-    confirmed = bars.preceding >= 2 * k
+    rows = len(bars.high) - 2 * k
+    peak = bars.high[k : k + max(rows, 0)]
+    confirmed = np.ones(len(peak), np.bool_)
     for away in range(1, k + 1):
-        confirmed &= peak > np.roll(bars.high, k + away)
-        confirmed &= peak >= np.roll(bars.high, k - away)
-    return spans(bars, np.flatnonzero(confirmed))
+        confirmed &= peak > bars.high[k - away :][: len(peak)]
+        confirmed &= peak >= bars.high[k + away :][: len(peak)]
+    events = np.flatnonzero(confirmed) + 2 * k
+    return spans(bars, events[bars.preceding[events] >= 2 * k])
 
 
 def swing_price(bars: Bars, k: int, swing: Spans) -> Floats:

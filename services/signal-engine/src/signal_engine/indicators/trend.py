@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 import polars_talib as ta
+import talib as wheel
 
-from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, talib
+from signal_engine.indicators.by_window import BAR, by_window
+from signal_engine.indicators.indicator import HIGH, LOW, indicator, talib
 
 
 @indicator(memory=lambda period, multiple: None)
@@ -14,14 +16,14 @@ def supertrend(period: int = 10, multiple: float = 3.0) -> pl.Expr:
 
     Olivier Seban. A path: two windows agree once the trend turned in both, however long that takes.
     """
-    return talib(_supertrend(period, multiple).struct.field("supertrend"))
+    return by_window(wheel.SUPERTREND, BAR, period, multiple, output=0)
 
 
 @indicator(memory=lambda period, multiple: None)
 def supertrend_side(period: int = 10, multiple: float = 3.0) -> pl.Expr:
     """1.0 while the close is above the SuperTrend, -1.0 while it is below."""
-    side = _supertrend(period, multiple).struct.field("trend").over(WINDOW)
-    return pl.when(side != 0).then(side).cast(pl.Float64)
+    side = by_window(wheel.SUPERTREND, BAR, period, multiple, output=1)
+    return pl.when(side != 0).then(side)
 
 
 @indicator(memory=lambda period: period)
@@ -44,7 +46,3 @@ def ichimoku_span_b(period: int = 52, displaced: int = 26) -> pl.Expr:
     The Chikou span (the close drawn into the past) is no indicator of its own: compare the close with an earlier one.
     """
     return talib(ta.midprice(HIGH, LOW, period).shift(displaced))
-
-
-def _supertrend(period: int, multiple: float) -> pl.Expr:
-    return ta.supertrend(HIGH, LOW, CLOSE, period, multiple)

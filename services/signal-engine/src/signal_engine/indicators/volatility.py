@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import polars_talib as ta
+import talib as wheel
 
 from signal_engine.indicators.bars import Bars, Floats, mean_of_last, over_bars
+from signal_engine.indicators.by_window import BAR, by_window
 from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib, wilder
 
 NO_VARIANCE = 1e-14
@@ -27,7 +29,7 @@ def atr(period: int = 14) -> pl.Expr:
 
     J. Welles Wilder, New Concepts in Technical Trading Systems (1978).
     """
-    return talib(ta.atr(HIGH, LOW, CLOSE, period))
+    return by_window(wheel.ATR, BAR, period)
 
 
 @indicator(memory=_finite)

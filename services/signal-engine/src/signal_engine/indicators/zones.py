@@ -162,7 +162,8 @@ def bull_block(bars: Bars, breaks: Ints) -> Zones:
 
 def bull_gap(bars: Bars) -> Zones:
     """All fair value gaps upwards."""
-    events = np.flatnonzero((bars.low > np.roll(bars.high, 2)) & (bars.preceding >= 2))
+    events = np.flatnonzero(bars.low[2:] > bars.high[:-2]) + 2
+    events = events[bars.preceding[events] >= 2]
     low, confirmed = bars.high[events - 2], spans(bars, events)
     return Zones(_until(bars.low <= confirmed.spread(low), confirmed), low, bars.low[events], events - 1)
 
