@@ -184,6 +184,7 @@ def test_what_was_decided_stands_whatever_was_set_since() -> None:
     assert said(door.judge(match, Rung(), Decided(spared={None}))) == ([], {})
     in_force = Match.of(rule(), 1, SIGNAL, stored_ms=0)
     assert said(door.judge(in_force, Rung(), Decided(spared={"bob"}))) == ([], {"ada": "subscriber_disabled"})
+    assert said(door.judge(match, Rung(), Decided(opened={"ada"}))) == (["ada", "bob"], {})
 
 
 def test_what_is_more_than_for_information_says_so() -> None:

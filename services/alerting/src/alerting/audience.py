@@ -21,12 +21,14 @@ from tocsin_common.events import AlertSuppressed
 class Decided:
     """What was stated of an alert before, in which writing of its rule.
 
-    Who is told (None: it did not ring), and who (None: everybody) is spared.
+    Who is told (None: it did not ring), and who (None: everybody) is spared. Where that was not stated any more, those
+    with an `opened` ledger were to be told.
     """
 
     revision: int = 0
     told: list[str] | None = None
     spared: set[str | None] = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -53,7 +55,8 @@ class Doorkeeper:
         if None in before.spared:
             return Audience()
         silences = self.silences.of(match)
-        if nobody := for_nobody(match, rung, silences):
+        nobody = None if before.opened else for_nobody(match, rung, silences)
+        if nobody:
             return Audience(spared=[nobody])
         audience = Audience()
         for name in dict.fromkeys(match.rule.subscribers):
@@ -61,7 +64,7 @@ class Doorkeeper:
                 continue
             subscriber, silence_id = self.subscribers.get(name), over(silences, name)
             reason = unwilling(subscriber, match) or (Suppressed.SILENCED if silence_id else None)
-            if subscriber is None or reason:
+            if subscriber is None or (reason and name not in before.opened):
                 audience.spared.append(spare(match, name, reason or Suppressed.UNKNOWN_SUBSCRIBER, silence_id))
             else:
                 audience.told.append(subscriber)

@@ -111,10 +111,12 @@ class Intake:
         again = first <= self._redo.through
         before = await self._redo.decided() if again else {}
         matches = list(self._matches(batch, before))
+        if again:
+            await self._redo.look_up(matches, self._pipeline.door.subscribers)
         await recall(self._bus, self._rung, matches)
         outbox = self._pipeline.run(matches, self._rung, before, now_ms=time.time_ns() // 1_000_000)
         if again:
-            outbox = await self._redo.without_opened(outbox)
+            outbox = self._redo.without_opened(outbox)
         self._redo.through = max(self._redo.through, last)
         self._count(outbox)
         return outbox

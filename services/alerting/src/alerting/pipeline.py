@@ -94,9 +94,7 @@ def enqueue(
     """Open the ledger for every delivery and make it due, with the signal where a picture of it is shown."""
     signal = match.cause if isinstance(match.cause, SignalRaised) else None
     for subscriber in audience.told:
-        for delivery_id, destination in deliveries(match.alert_id, subscriber):
-            if match.rule.channels and destination.channel not in match.rule.channels:
-                continue
+        for delivery_id, destination in deliveries_of(match, subscriber):
             outbox.queued.append(
                 DeliveryChanged(
                     delivery_id=delivery_id,
@@ -123,6 +121,13 @@ def enqueue(
                     signal=signal if destination.channel in SHOW_PICTURES else None,
                 )
             )
+
+
+def deliveries_of(match: Match, subscriber: Subscriber) -> list[tuple[str, Destination]]:
+    """Those of the deliveries to a subscriber that the rule allows."""
+    allowed = match.rule.channels
+    found = deliveries(match.alert_id, subscriber)
+    return [(one, to) for one, to in found if to.channel in allowed] if allowed else found
 
 
 def deliveries(alert_id: str, subscriber: Subscriber) -> list[tuple[str, Destination]]:

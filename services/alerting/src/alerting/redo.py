@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from alerting.audience import Decided
-from alerting.pipeline import Outbox
+from alerting.causes import Match
+from alerting.pipeline import Outbox, deliveries_of
 from tocsin_common.bus.protocol import Bus, Reader, Received
+from tocsin_common.documents import Subscriber
 from tocsin_common.events import TERMINAL_STATES, AlertRaised, AlertSuppressed, DeliveryChanged
 from tocsin_common.streams import ALERTS, DELIVERIES
+from tocsin_common.subjects import delivery
 
 LOOKUPS_AT_ONCE = 64
 
@@ -30,6 +33,7 @@ class Redo:
         self._bus = bus
         self._reader: Reader | None = None
         self._decided: defaultdict[str, Decided] = defaultdict(Decided)
+        self._opened: dict[str, bool] = {}
 
     async def advance(self, alerts_seq: int) -> None:
         """Everything up to here is published: what is checked later lies behind this position."""
@@ -54,26 +58,31 @@ class Redo:
                     self._decided[spared.alert_id].revision = spared.rule_revision
         return self._decided
 
-    async def without_opened(self, outbox: Outbox) -> Outbox:
+    async def look_up(self, matches: Iterable[Match], subscribers: Mapping[str, Subscriber]) -> None:
+        """Look at every ledger that these matches may have opened. Who has one open was to be told."""
+        asked: list[tuple[str, str, str, str]] = []
+        for match in matches:
+            before = self._decided[match.alert_id]
+            for name in () if None in before.spared else before.told or match.rule.subscribers:
+                found = deliveries_of(match, subscribers[name]) if name in subscribers else []
+                asked += [(match.alert_id, name, one, delivery(to.channel, one)) for one, to in found]
+        self._opened.clear()
+        for start in range(0, len(asked), LOOKUPS_AT_ONCE):
+            part = asked[start : start + LOOKUPS_AT_ONCE]
+            ledgers = await asyncio.gather(*(self._bus.last(DELIVERIES, subject) for *_, subject in part))
+            for (alert_id, name, delivery_id, _), last in zip(part, ledgers, strict=True):
+                if last is not None:
+                    self._decided[alert_id].opened.add(name)
+                    self._opened[delivery_id] = _goes_on(last)
+
+    def without_opened(self, outbox: Outbox) -> Outbox:
         """Leave only deliveries that are not open yet, and work whose delivery has not ended: it may have been begun
         before it was queued. The sender reads the ledger before every attempt, so work given twice is done once."""
-        ledger = await self._ledger(outbox.queued)
-        missing = {d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None}
-        waiting = {
-            d.delivery_id for d, last in zip(outbox.queued, ledger, strict=True) if last is None or _goes_on(last)
-        }
         return Outbox(
             alerts=outbox.alerts,
-            queued=[delivery for delivery in outbox.queued if delivery.delivery_id in missing],
-            due=[due for due in outbox.due if due.delivery_id in waiting],
+            queued=[opening for opening in outbox.queued if opening.delivery_id not in self._opened],
+            due=[due for due in outbox.due if self._opened.get(due.delivery_id, True)],
         )
-
-    async def _ledger(self, deliveries: Sequence[DeliveryChanged]) -> list[Received | None]:
-        found: list[Received | None] = []
-        for start in range(0, len(deliveries), LOOKUPS_AT_ONCE):
-            part = deliveries[start : start + LOOKUPS_AT_ONCE]
-            found += await asyncio.gather(*(self._bus.last(DELIVERIES, delivery.subject) for delivery in part))
-        return found
 
 
 def _goes_on(message: Received) -> bool:
