@@ -16,9 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from signal_engine import indicators as ind
 from signal_engine.engine import Engine
+from signal_engine.excuses import Judges, Live
 from signal_engine.history import signals_of
 from signal_engine.lookahead import check_lookahead
 from signal_engine.metrics import Metrics
+from signal_engine.parity import parity_of
+from signal_engine.recording import Recording
 from signal_engine.rounds import Rounds
 from signal_engine.strategies import AnyStrategy, Judgement, Params, Row, Strategy, build
 from tocsin_common.bus.consume import Incoming
@@ -301,3 +304,26 @@ def test_the_correlation_of_a_signal_is_that_of_the_closes_up_to_its_candle(
     correlation = together.select(pl.corr("own", "bitcoin")).item()
     assert signal.features["correlation"] == pytest.approx(correlation, abs=1e-9)
     assert ind.correlation().meta.output_name() == "correlation_100"
+
+
+def test_parity_knows_which_signals_were_judged_before_a_candle_of_the_market_came(
+    spans: Sequence[Sequence[CandlesClosed]],
+) -> None:
+    judges = Judges(both(), ["1h"])
+    engine, recording, live_signals, passed_ms = Engine(both(), ["1h"]), Recording(), list[SignalRaised](), 0
+    for number, span in enumerate(spans):
+        late = span[1:4] if number >= 17 else []  # three of six come behind the mark that says that they are there
+        for messages, time_ms in ((span[:1] + span[4:] if late else span, _ends_ms(span)), (late, _ends_ms(span) + 1)):
+            engine.add(messages)
+            for message in messages:
+                recording.add(message, passed_ms)
+            live_signals += engine.evaluate(time_ms)
+            passed_ms = time_ms
+    found = parity_of(judges, Live(recording, live_signals, [], passed_ms, trimmed=False), since_ms=0, until_ms=2**62)
+    assert found.differing == []
+    assert found.excused.keys() == {"late_for_market"}
+    assert found.same > 10
+
+
+def _ends_ms(span: Sequence[CandlesClosed]) -> int:
+    return max(one.open_ms[-1] for one in span) + HOUR_MS

@@ -24,7 +24,8 @@ from tocsin.streamed import live_of
 REASONS: dict[Reason, str] = {
     "unknown": "live, of a strategy, version, parameters or timeframe that the configuration does not have",
     "warm_up": "of candles of origin history, which only warmed the engine up",
-    "late": "judged before a late candle of their market had come",
+    "late": "judged before a late candle of their symbol had come",
+    "late_for_market": "of the whole market, judged before a candle of it had come that was behind its mark",
     "aged_out": "of candles that the stream does not hold any more",
     "unsettled": "confirmed after the engine's last mark",
     "quarantined": "of strategies that were off after they broke",
@@ -75,7 +76,7 @@ async def _parity(
     chosen = judged(config, None, None)
     judges = Judges(chosen.strategies, chosen.timeframes, chosen.sizing)
     async with bus_for(target(data_dir, config, nats), "parity") as bus:
-        live = await live_of(bus, chosen.looked_at, judges.reach_ms(since_ms))
+        live = await live_of(bus, chosen.looked_at, judges.reach_ms(since_ms), with_marks=bool(judges.across))
     if not len(live.recording):
         raise UsageError(f"The stream holds no candle of {', '.join(chosen.looked_at)} in that time.")
     say(f"judging {len(live.recording):,} candles again")

@@ -7,7 +7,7 @@ came. Nobody else waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from tocsin_common.events import CandlesClosed, SignalRaised
 class Across:
     """The candles these strategies wait with, and the markets they look at.
 
-    `timeframes` are those judged. Until `clear`, marks must not go back.
+    `timeframes` are those they judge, of the ones given. Until `clear`, marks must not go back.
     """
 
-    def __init__(self, evaluation: Evaluation, windows: Windows, timeframes: frozenset[str]) -> None:
-        self.timeframes = timeframes
+    def __init__(self, evaluation: Evaluation, windows: Windows, timeframes: Iterable[str]) -> None:
+        self.timeframes = frozenset(filter(evaluation.judges, timeframes))
         self._evaluation, self._windows = evaluation, windows
         self.clear(0)
 
@@ -51,12 +51,14 @@ class Across:
     def wait(self, windows: Sequence[tuple[int, Window]]) -> None:
         """These have been evaluated by everybody else (see `Windows.copies`)."""
         for number, window in windows:
-            window.pending, window.held = window.ready, None
-            self._waiting.append((number, window))
+            if window.series.timeframe in self.timeframes:
+                window.pending, window.held = window.ready, None
+                self._waiting.append((number, window))
 
     def resume(self) -> None:
         """After a restart: what ends after the last mark was not judged by it."""
-        self._waiting = self._windows.ending_after(self._time_ms)
+        ending = self._windows.ending_after(self._time_ms)
+        self._waiting = [one for one in ending if one[1].series.timeframe in self.timeframes]
 
     def add_late(self, event: CandlesClosed) -> None:
         """Late candles join the windows that wait, too."""

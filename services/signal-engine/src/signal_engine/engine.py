@@ -52,7 +52,7 @@ class Engine:
         self._uncomputed: list[list[tuple[int, Window]]] = []
         longest = self._readings.warm_up_candles if self._readings else 0
         self.windows = Windows(self.evaluation.warm_up_candles, frozenset(timeframes), kept_candles=longest)
-        self.across = Across(across, self.windows, frozenset(timeframes)) if across else None
+        self.across = Across(across, self.windows, timeframes) if across else None
         self._higher = Higher(self.windows.candles_of)
         self._time_ms = 0
         self._early: list[SignalRaised] = []

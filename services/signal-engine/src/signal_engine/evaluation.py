@@ -72,6 +72,10 @@ class Evaluation:
         other._healthy = prepared
         return other if prepared else None
 
+    def judges(self, timeframe: str) -> bool:
+        """Whether candles of this timeframe are evaluated."""
+        return any(one.judges(timeframe) for one in self._healthy)
+
     def higher_of(self, timeframes: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """By timeframe: the higher ones its candles look at, where there are any."""
         return higher_of(self._healthy, timeframes)

@@ -2,7 +2,8 @@
 
 - `unknown`: a live signal of a strategy, version, parameters or timeframe that the configuration does not have.
 - `warm_up`: history judges a candle of origin `history`; live it only warmed the engine up.
-- `late`: a late candle of the market was not there yet when the live signal was judged, or it is that candle's own.
+- `late`: a late candle of the symbol was not there yet when the live signal was judged, or it is that candle's own.
+- `late_for_market`: the same of any candle of the market that came behind its mark; for strategies that look at it.
 - `aged_out`: the stream does not go back any more to where the window of the signal's candle begins.
 - `unsettled`: confirmed after the engine's last mark; live it may still wait for a candle of a higher timeframe.
 - `quarantined`: its strategy was off: between its last signal before a quarantine and its first one after.
@@ -22,6 +23,7 @@ import polars as pl
 from signal_engine.comparison import Mismatch
 from signal_engine.engine import END_OF_TIME_MS
 from signal_engine.evaluation import Evaluation
+from signal_engine.market import Market
 from signal_engine.recording import Instrument, Names, Recording
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
@@ -29,7 +31,7 @@ from signal_engine.windows import BLOCK_CANDLES
 from tocsin_common.events import SignalRaised, StrategyQuarantined
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-Reason = Literal["unknown", "warm_up", "late", "aged_out", "unsettled", "quarantined"]
+Reason = Literal["unknown", "warm_up", "late", "late_for_market", "aged_out", "unsettled", "quarantined"]
 
 
 class Judges:
@@ -42,7 +44,8 @@ class Judges:
         evaluation = Evaluation(strategies)
         self.warm_up_candles = evaluation.warm_up_candles
         self.higher = evaluation.higher_of(timeframes)
-        self._known = {(one.instance, one.version, one.params_hash) for one in strategies}
+        self._known = {_identity(one) for one in strategies}
+        self.across = frozenset(_identity(one) for one in strategies if one.market())
 
     def know(self, signal: SignalRaised) -> bool:
         """Whether a signal can be of theirs."""
@@ -74,6 +77,7 @@ class Excuses:
         self._oldest_ms = live.recording.oldest_ms if live.trimmed else {}
         self._warming = _warming(candles)
         self._late = _late(candles)
+        self._late_for_market = _late_for_market(candles) if judges.across else {}
         self._off = [(_strategy(event), *_off(event, live.signals)) for event in live.quarantines]
 
     def reason(self, mismatch: Mismatch) -> Reason | None:
@@ -83,6 +87,8 @@ class Excuses:
             return "warm_up"
         if _within(signal, self._late.get((signal.exchange, signal.symbol), ())):
             return "late"
+        if _strategy(signal) in self._judges.across and _within(signal, self._late_for_market.get(_market(signal), ())):
+            return "late_for_market"
         if any(start_ms < self._oldest_ms.get(names, start_ms) for names, start_ms in self._windows(signal)):
             return "aged_out"
         if missing and signal.confirmed_ms > self._settled_ms:
@@ -115,6 +121,24 @@ def _late(candles: pl.DataFrame) -> Mapping[Instrument, Sequence[tuple[int, int]
     for exchange, symbol, since_ms, until_ms in late.select(columns).iter_rows():
         spans[exchange, symbol].append((since_ms, until_ms))
     return spans
+
+
+def _late_for_market(candles: pl.DataFrame) -> Mapping[Market, Sequence[tuple[int, int]]]:
+    """By market, the times of confirmation in which a candle of it was not there although a mark had passed it."""
+    spans: dict[Market, list[tuple[int, int]]] = defaultdict(list)
+    behind = candles.filter(pl.col("passed_ms").is_not_null())
+    columns = ("exchange", "symbol", "timeframe", "close_ms", "passed_ms")
+    for exchange, symbol, timeframe, close_ms, passed_ms in behind.select(columns).iter_rows():
+        spans[Market.of(exchange, symbol, timeframe)].append((close_ms, passed_ms))
+    return spans
+
+
+def _market(signal: SignalRaised) -> Market:
+    return Market.of(*_names(signal))
+
+
+def _identity(strategy: AnyStrategy) -> tuple[str, str, str]:
+    return strategy.instance, strategy.version, strategy.params_hash
 
 
 def _off(quarantine: StrategyQuarantined, signals: Iterable[SignalRaised]) -> tuple[int, int]:

@@ -22,8 +22,9 @@ Names = tuple[str, str, str]
 
 
 class _Message(NamedTuple):
-    """What is the same for all candles of a message. `newest_ms` is the open time of the newest candle of the series
-    before it, `seen_ms` the newest close of the instrument in any timeframe."""
+    """What is the same for all candles of a message. Before it, `newest_ms` is the open time of the newest candle of
+    the series, `seen_ms` the newest close of the instrument in any timeframe, `passed_ms` the time of the newest mark.
+    """
 
     exchange: str
     symbol: str
@@ -31,6 +32,7 @@ class _Message(NamedTuple):
     warm_up: bool
     newest_ms: int
     seen_ms: int
+    passed_ms: int
 
 
 _MESSAGE = {
@@ -40,6 +42,7 @@ _MESSAGE = {
     "warm_up": pl.Boolean,
     "newest_ms": pl.Int64,
     "seen_ms": pl.Int64,
+    "passed_ms": pl.Int64,
 }
 
 
@@ -64,8 +67,8 @@ class Recording:
     def __len__(self) -> int:
         return len(self._opens)
 
-    def add(self, event: CandlesClosed) -> None:
-        """Take in one message; what does not count is left out."""
+    def add(self, event: CandlesClosed, passed_ms: int = 0) -> None:
+        """Take in one message; what does not count is left out. `passed_ms`: the time of the newest mark before it."""
         opens = list(event.open_ms)
         if event.revision or not all(map(lt, opens, opens[1:])):
             return
@@ -76,7 +79,7 @@ class Recording:
         self._seen_ms[instrument] = max(seen_ms, opens[-1] + TIMEFRAME_MS[event.timeframe])
         first = bisect_left(opens, self._from_ms.get(event.timeframe, 0))
         if first < len(opens):
-            self._messages.append(_Message(*series, event.origin == "history", newest_ms, seen_ms))
+            self._messages.append(_Message(*series, event.origin == "history", newest_ms, seen_ms, passed_ms))
             self._sizes.append(len(opens) - first)
             self._opens += opens[first:]
             for name, column in self._values.items():
@@ -87,7 +90,8 @@ class Recording:
 
         Columns: exchange, symbol, timeframe (text), open_ms (i64), PRICES (f64), close_ms (i64), warm_up (of origin
         `history`, bool), late_from_ms, late_to_ms (i64, null unless the candle was late: signals confirmed in
-        between, both included, were judged without it).
+        between, both included, were judged without it), passed_ms (i64, the time of the newest mark before it, if that
+        is not before its close: up to then whoever looks at the whole market judged without it).
         """
         messages = pl.DataFrame(self._messages, schema=_MESSAGE, orient="row")
         rows = messages[np.repeat(np.arange(len(self._sizes)), self._sizes)]
@@ -101,6 +105,7 @@ class Recording:
             .with_columns(
                 late_from_ms=pl.when(late).then("close_ms"),
                 late_to_ms=pl.when(late).then("seen_ms"),
+                passed_ms=pl.when(pl.col("passed_ms") >= pl.col("close_ms")).then("passed_ms"),
             )
             .drop("newest_ms", "seen_ms")
         )
