@@ -7,7 +7,7 @@ import pytest
 
 from signal_engine import indicators as ind
 from signal_engine.lookahead import Verdict, check_lookahead
-from signal_engine.strategies import STRATEGIES, Judgement, Params, Row, Strategy, build
+from signal_engine.strategies import Judgement, Params, Row, Strategy
 from tocsin_common.events import Side
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -169,12 +169,10 @@ def test_what_only_shows_when_the_data_end_is_found_by_a_random_cut(hours: pl.Da
     assert len(verdict.differing) > 20
 
 
-def test_an_honest_strategy_and_all_shipped_ones_pass(hours: pl.DataFrame) -> None:
-    strategies = [Crosses(Params()), *(build(name) for name in STRATEGIES)]
-    verdicts = check_lookahead(strategies, hours, cuts=10, seed=1)
-    assert [name for name, verdict in verdicts.items() if verdict.differing] == []
-    fired = {name for name, verdict in verdicts.items() if verdict.signals}
-    assert {"honest", "ema_cross", "rsi_reversion", "donchian_breakout"} <= fired
+def test_an_honest_strategy_passes(hours: pl.DataFrame) -> None:
+    verdict = check_lookahead([Crosses(Params())], hours, cuts=10, seed=1)["honest"]
+    assert verdict.signals > 10
+    assert not verdict.differing
 
 
 def test_progress_is_told_to_the_last_cut(hours: pl.DataFrame) -> None:
