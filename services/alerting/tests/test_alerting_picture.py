@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -230,6 +230,7 @@ def any_chart(draw_from: st.DrawFn) -> Chart:
     return Chart(signal, rows, {"line": draw_from(column)} if draw_from(st.booleans()) else {})
 
 
+@settings(max_examples=40)
 @given(chart=any_chart(), theme=st.sampled_from(["dark", "light"]))
 def test_any_signal_and_any_candles_give_a_picture(chart: Chart, theme: ThemeName) -> None:
     seen(chart, theme)
