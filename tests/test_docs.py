@@ -55,7 +55,7 @@ def test_documents_name_only_commands_that_exist() -> None:
     unknown = [
         f"{page.relative_to(ROOT)}: tocsin {word}"
         for page in PAGES
-        for word in re.findall(r"(?:^|(?<!namespace)(?<!entrypoint)[\s/])tocsin ([a-z]+)", code(page), re.MULTILINE)
+        for word in re.findall(r"(?:^|(?<!namespace)(?<!entrypoint)[\s/])tocsin ([a-z-]+)", code(page), re.MULTILINE)
         if word not in commands
     ]
     assert not unknown
