@@ -108,8 +108,7 @@ def rounds(strategies: Sequence[AnyStrategy]) -> tuple[list[Spent], list[Spent]]
     took, bare = [], []
     for at in range(CANDLES, markets.candles):
         engine.add(markets.events(TIMEFRAME, at, at + 1))
-        frame = engine.windows.frame()
-        assert frame is not None
+        frame = pl.concat(engine.windows.frames())
         bare.append(spent(partial(frame.with_columns, BARE)))
         took.append(spent(engine.evaluate))
     return took, bare

@@ -31,8 +31,7 @@ def minutes_of(numbers: Sequence[int]) -> CandlesClosed:
 
 
 def numbers_in(windows: Windows) -> list[tuple[int, bool]]:
-    frame = windows.frame()
-    assert frame is not None
+    (frame,) = windows.frames()
     return [(open_ms // MINUTE_MS, new) for open_ms, new in frame.select("open_ms", "new").iter_rows()]
 
 
@@ -49,8 +48,7 @@ def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
 def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None:
     windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START, START + 3 * BLOCK_CANDLES)), pending=True)
-    frame = windows.frame()
-    assert frame is not None
+    (frame,) = windows.frames()
     assert frame["window"].n_unique() == 3
     assert frame["new"].sum() == 3 * BLOCK_CANDLES
     starts = frame.group_by("window", maintain_order=True).first()["open_ms"] // MINUTE_MS

@@ -75,14 +75,13 @@ class Across:
                 market.forget(self._time_ms)
             self._time_ms = time_ms
             for _, window in self._waiting:
-                window.held = window.pending & (window.opens + window.series.length_ms > time_ms)
-        frame = framed(self._waiting, self._evaluation.warm_up_candles)
-        self._waiting = [one for one in self._waiting if not one[1].settle()]
-        if frame is None:
-            return []
+                window.held = window.pending & window.ending_after(time_ms)
         together = {market: watched.together() for market, watched in self._markets.items()}
-        placed = self._evaluation.beside_market(frame, self._windows.series, together)
-        return self._evaluation.signals(placed, self._windows.series, self._higher)
+        frames = framed(self._waiting, self._evaluation.warm_up_candles)
+        placed = self._evaluation.beside_market(frames, self._windows.series, together)
+        signals = self._evaluation.signals(placed, self._windows.series, self._higher)
+        self._waiting = [one for one in self._waiting if not one[1].settle()]
+        return signals
 
     def _market(self, exchange: str, symbol: str, timeframe: str) -> Watched:
         key = Market.of(exchange, symbol, timeframe)

@@ -68,7 +68,7 @@ class History:
         return np.unique(np.concatenate(spread).astype(np.int64))
 
     def _windows(self, rows: Ints, sizes: Ints) -> pl.DataFrame:
-        """The frame `Windows.frame` describes, of windows of so many rows each, as far as indicators read it."""
+        """The frame `Windows.frames` describes, of windows of so many rows each, as far as indicators read it."""
         window = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
         preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
         frame = self._rows[rows].with_columns(pl.Series("window", window), pl.Series("preceding", preceding))

@@ -92,8 +92,8 @@ class Engine:
         if self._readings and self._uncomputed:
             started = perf_counter()
             for windows in self._uncomputed:
-                frame = framed(windows, self._readings.warm_up_candles)
-                found += [] if frame is None else self._readings.of(frame, self.windows.series)
+                frames = framed(windows, self._readings.warm_up_candles)
+                found += self._readings.of(frames, self.windows.series)
             self._uncomputed.clear()
             self.evaluation.spent["readings"] += perf_counter() - started
         return found
@@ -150,8 +150,7 @@ class Engine:
     def _evaluate(self, time_ms: int) -> list[SignalRaised]:
         if self._above:
             self.windows.hold(time_ms, self._above)
-        frame = self.windows.frame()
-        signals = [] if frame is None else self.evaluation.signals(frame, self.windows.series, self._higher)
+        signals = self.evaluation.signals(self.windows.frames(), self.windows.series, self._higher)
         if self._readings:
             self._uncomputed.append(self.windows.copies())
         if self.across:

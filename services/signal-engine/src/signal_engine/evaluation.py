@@ -1,6 +1,6 @@
 """One query over a frame of windows: indicators, conditions, and a signal for each new candle that fires.
 
-The frame (see `Windows.frame`) may come from the live windows or from all of history: the same rows give the same
+Frames (see `Windows.frames`) may come from the live windows or from all of history: the same rows give the same
 signals, to the last byte.
 """
 
@@ -25,7 +25,6 @@ from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_o
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
-from signal_engine.tails import parts_of
 from signal_engine.windows import Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -80,12 +79,15 @@ class Evaluation:
         """By timeframe: the higher ones its candles look at, where there are any."""
         return higher_of(self._healthy, timeframes)
 
-    def signals(self, frame: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
-        """Signals of the frame's new rows, ordered by confirmation, instrument, timeframe and strategy."""
-        with self._timed("indicators"):
-            rows = pl.concat(
-                [self._near(part, _columns, LOOK_BACK_CANDLES) for part in parts_of(frame)], how="diagonal"
-            )
+    def signals(self, frames: Iterable[pl.DataFrame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
+        """Signals of the new rows of frames, ordered by confirmation, instrument, timeframe and strategy."""
+        parts = []
+        for frame in frames:
+            with self._timed("indicators"):
+                parts.append(self._near(frame, _columns, LOOK_BACK_CANDLES))
+        return self._found(pl.concat(parts, how="diagonal"), series, higher) if parts else []
+
+    def _found(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         with self._timed("higher"):
             rows = self._with_higher(rows, series, higher)
         found: list[SignalRaised] = []
@@ -95,10 +97,14 @@ class Evaluation:
                 found += self._entries_of(one, rows, series)
         return sorted(found, key=order)
 
-    def beside_market(self, frame: pl.DataFrame, series: Sequence[Series], markets: Markets) -> pl.DataFrame:
-        """The frame with the columns of the market that strategies look at."""
-        with self._timed("market"):
-            return beside(frame, series, markets, self.warm_up_candles, self._of_market)
+    def beside_market(
+        self, frames: Iterable[pl.DataFrame], series: Sequence[Series], markets: Markets
+    ) -> Iterator[pl.DataFrame]:
+        """The frames with the columns of the market that strategies look at."""
+        for frame in frames:
+            with self._timed("market"):
+                placed = beside(frame, series, markets, self.warm_up_candles, self._of_market)
+            yield placed
 
     def _of_market(self, frame: pl.DataFrame) -> pl.DataFrame:
         def asked(one: Prepared) -> Iterable[Column]:

@@ -12,7 +12,7 @@ that everything before its end has been published (`Windows.hold`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 from polars import selectors
@@ -20,9 +20,9 @@ from polars import selectors
 from signal_engine.windows import Series, blank
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-CandlesOf = Callable[[str, pl.DataFrame], tuple[pl.DataFrame, Sequence[Series]] | None]
-"""Gives the windows of the wanted candles (exchange, symbol, open_ms) of a timeframe, as `Windows.frame` describes
-them, the wanted ones being new, and the series they count; None when there are none of them."""
+CandlesOf = Callable[[str, pl.DataFrame], tuple[Iterable[pl.DataFrame], Sequence[Series]]]
+"""Gives the windows of the wanted candles (exchange, symbol, open_ms) of a timeframe, as `Windows.frames` describes
+them, the wanted ones being new, and the series they count."""
 
 Compute = Callable[[pl.DataFrame], pl.DataFrame]
 """Gives the new rows of a frame of windows with columns, named like `ema_50@1h`."""
@@ -59,10 +59,9 @@ class Higher:
             known = _named(compute(blank()), [Series("", "", timeframe)])
         missing = wanted.join(known, on=CANDLE, how="anti", maintain_order="left")
         parts = [known.join(wanted, on=CANDLE, how="semi", maintain_order="left")]
-        found = self._candles_of(timeframe, missing) if len(missing) else None
-        if found is not None:
-            frame, series = found
-            parts.append(_named(compute(frame), series))
+        frames, series = self._candles_of(timeframe, missing) if len(missing) else ((), ())
+        if computed := [compute(frame) for frame in frames]:
+            parts.append(_named(pl.concat(computed, how="diagonal"), series))
         self._known[timeframe] = pl.concat(parts, how="diagonal")
         return self._known[timeframe]
 

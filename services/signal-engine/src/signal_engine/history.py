@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from signal_engine.market import Markets, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
+from signal_engine.tails import parts_of
 from signal_engine.windows import BLOCK_CANDLES, PRICES, Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -51,9 +52,9 @@ def signals_of(
             frame = anchored(rows.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS[timeframe], warm_up)
             series, recorded = _series(rows), _Recorded(ordered, warm_up)
             with evaluation.entries.forgiven():
-                found += evaluation.signals(frame, series, Higher(recorded.of))
+                found += evaluation.signals(parts_of(frame), series, Higher(recorded.of))
                 if across:
-                    placed = across.beside_market(frame, series, markets or {})
+                    placed = across.beside_market(parts_of(frame), series, markets or {})
                     found += across.signals(placed, series, Higher(recorded.of))
     for one in evaluation.quarantined:
         broke(one)
@@ -67,22 +68,22 @@ class _Recorded:
         self._candles = candles
         self._warm_up_candles = warm_up_candles
 
-    def of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, list[Series]] | None:
+    def of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[pl.DataFrame], list[Series]]:
         """See `higher.CandlesOf`."""
         ours = self._candles.filter(pl.col("timeframe") == timeframe)
         ours = ours.join(wanted.select("exchange", "symbol").unique(), on=["exchange", "symbol"], how="semi")
         marked = ours.sort(*KEYS, "open_ms").join(
             wanted.with_columns(new=True), on=["exchange", "symbol", "open_ms"], how="left", maintain_order="left"
         )
-        if not marked["new"].any():
-            return None
         marked = marked.with_columns(pl.col("new").fill_null(value=False))
-        return anchored(marked, TIMEFRAME_MS[timeframe], self._warm_up_candles), _series(marked)
+        return parts_of(anchored(marked, TIMEFRAME_MS[timeframe], self._warm_up_candles)), _series(marked)
 
 
 def anchored(candles: pl.DataFrame, length_ms: int, warm_up_candles: int) -> pl.DataFrame:
-    """The frame `Windows.frame` describes of sorted candles of one timeframe, `new` saying which to evaluate: each
-    appears in its own block's window, and as warm-up in the windows of the following blocks that reach back to it."""
+    """One frame as `Windows.frames` describes it, of sorted candles of one timeframe, `new` saying which to evaluate.
+
+    Each appears in its own block's window, and as warm-up in the windows of the following blocks that reach back to it.
+    """
     block_ms, reach_ms = BLOCK_CANDLES * length_ms, warm_up_candles * length_ms
     block = pl.col("open_ms") // block_ms
     placed = (

@@ -11,7 +11,6 @@ A candle sees the market as of its own close, that moment included. The market h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +97,7 @@ def _together(rows: pl.DataFrame) -> Together:
 def beside(
     frame: pl.DataFrame, series: Sequence[Series], markets: Markets, warm_up_candles: int, compute: Compute
 ) -> pl.DataFrame:
-    """The frame (see `Windows.frame`) with the columns that `compute` makes of the markets' windows; null where the
+    """The frame (see `Windows.frames`) with the columns that `compute` makes of the markets' windows; null where the
     market has no candle, or is not known as far back as the window reaches."""
     runs = _Runs.of(frame, series, warm_up_candles)
     together, rows = runs.windows(markets)
@@ -128,10 +127,10 @@ class _Runs(NamedTuple):
         starts = np.flatnonzero(frame["preceding"].to_numpy() == 0)
         new = np.flatnonzero(frame["new"].to_numpy())
         opens = frame["open_ms"].to_numpy()[new[np.searchsorted(new, starts)]]
-        known = list(starmap(Market.of, series))
+        here, which = np.unique(frame["series"].to_numpy()[starts], return_inverse=True)
+        known = [Market.of(*series[number]) for number in here.tolist()]
         numbers = {market: number for number, market in enumerate(dict.fromkeys(known))}
-        distinct, number_of = list(numbers), np.array([numbers[market] for market in known])
-        number = number_of[frame["series"].to_numpy()[starts]]
+        distinct, number = list(numbers), np.array([numbers[market] for market in known])[which]
         block_ms = BLOCK_CANDLES * np.array([market.length_ms for market in distinct])[number]
         parts, part = np.unique(np.stack((number, opens // block_ms * block_ms)), axis=1, return_inverse=True)
         markets = [distinct[one] for one in parts[0]]

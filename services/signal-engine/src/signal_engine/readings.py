@@ -7,7 +7,7 @@ never changes a signal.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -24,11 +24,12 @@ class Readings:
         self._columns = [_warm(name) for name in names]
         self.warm_up_candles = in_blocks(max(memory_of(name) for name in names))
 
-    def of(self, frame: pl.DataFrame, series: Sequence[Series]) -> list[IndicatorsComputed]:
-        """The readings of the new rows of a frame (see `Windows.frame`), by instrument, timeframe and time."""
-        rows = frame.with_columns(self._columns).filter("new")
+    def of(self, frames: Iterable[pl.DataFrame], series: Sequence[Series]) -> list[IndicatorsComputed]:
+        """The readings of the new rows of frames (see `Windows.frames`), by instrument, timeframe and time."""
         names = [column.meta.output_name() for column in self._columns]
-        return sorted(self._events(rows.select("series", "open_ms", *names), series), key=_order)
+        found = (frame.with_columns(self._columns).filter("new") for frame in frames)
+        events = (event for rows in found for event in self._events(rows.select("series", "open_ms", *names), series))
+        return sorted(events, key=_order)
 
     def _events(self, rows: pl.DataFrame, series: Sequence[Series]) -> Iterator[IndicatorsComputed]:
         for row in rows.iter_rows(named=True):

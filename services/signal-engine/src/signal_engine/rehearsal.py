@@ -23,12 +23,11 @@ def rehearse(evaluation: Evaluation) -> list[SignalRaised]:
     windows = Windows(evaluation.warm_up_candles, TIMEFRAME_MS)
     for timeframe in TIMEFRAME_MS:
         windows.add(_waves(timeframe, evaluation.warm_up_candles + 2 * BLOCK_CANDLES), pending=True)
-    frame = windows.frame()
-    assert frame is not None
+    frames = list(windows.frames())
     with evaluation.entries.forgiven():
-        signals = evaluation.signals(frame, windows.series, Higher(windows.candles_of))
+        signals = evaluation.signals(frames, windows.series, Higher(windows.candles_of))
         if across := evaluation.across:
-            placed = across.beside_market(frame, windows.series, {})
+            placed = across.beside_market(frames, windows.series, {})
             signals += across.signals(placed, windows.series, Higher(windows.candles_of))
         return signals
 

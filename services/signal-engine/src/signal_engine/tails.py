@@ -10,12 +10,9 @@ import numpy.typing as npt
 import polars as pl
 from polars import selectors
 
-from signal_engine.windows import PRICES
+from signal_engine.windows import PART_ROWS, PRICES
 
 Ints = npt.NDArray[np.int64]
-
-PART_ROWS = 262_144
-"""A column of so many rows takes 2 MB: all that is computed of them stays near the processor, and is soon forgotten."""
 
 
 def parts_of(frame: pl.DataFrame, rows: int = PART_ROWS) -> Iterator[pl.DataFrame]:
@@ -28,7 +25,7 @@ def parts_of(frame: pl.DataFrame, rows: int = PART_ROWS) -> Iterator[pl.DataFram
 
 
 class Tails:
-    """The ends of one frame's windows (see `Windows.frame`)."""
+    """The ends of one frame's windows (see `Windows.frames`)."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame

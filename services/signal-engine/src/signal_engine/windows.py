@@ -17,7 +17,7 @@ come after it, and raises no signal itself: its moment has passed. One older tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -33,6 +33,10 @@ BLOCK_CANDLES = 128
 KEPT_CANDLES = 8
 """Candles before the newest whose own windows are kept whole: a lower timeframe may still look at them (at most
 LOOK_BACK_CANDLES of its own candles back)."""
+
+PART_ROWS = 262_144
+"""Rows of one frame, and one window more: a column takes 2 MB. All that is computed of it stays near the processor, and
+is soon forgotten."""
 
 PRICES = ("open", "high", "low", "close", "volume")
 
@@ -149,6 +153,12 @@ class Window:
         found[np.searchsorted(self.opens, times[_are_among(times, self.opens)])] = True
         return found
 
+    def ending_after(self, time_ms: int) -> Bools:
+        """Which candles end after a time."""
+        found = np.zeros(len(self.opens), np.bool_)
+        found[np.searchsorted(self.opens, time_ms - self._length_ms, side="right") :] = True
+        return found
+
     def settle(self) -> bool:
         """All ready candles have been evaluated; says whether none is left."""
         self.pending = np.zeros(len(self.opens), np.bool_) if self.held is None else self.held
@@ -227,8 +237,8 @@ class Windows:
                     self._dirty[number] = window
                     self.pending += waiting
 
-    def frame(self) -> pl.DataFrame | None:
-        """The rows needed to evaluate what is pending and does not wait; None when nothing is.
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows needed to evaluate what is pending and does not wait, until `settle`; in parts of whole windows.
 
         Columns: series (index into `self.series`, u32), window (one per series and block, u32), open_ms (i64),
         PRICES (f64), new (evaluate this row, bool), preceding (rows before it in its window, u32). Rows of a window are
@@ -237,7 +247,7 @@ class Windows:
         return framed(self._evaluated(), self._warm_up_candles)
 
     def copies(self) -> list[tuple[int, Window]]:
-        """The windows of that frame as they are now, for another one that is made later (`framed`)."""
+        """The windows of these frames as they are now, for others that are made later (`framed`)."""
         return [(number, copy(window)) for number, window in self._evaluated()]
 
     def ending_after(self, time_ms: int) -> list[tuple[int, Window]]:
@@ -246,13 +256,13 @@ class Windows:
         for number, window in self._windows.values():
             if window.newest_ms + window.series.length_ms > time_ms and window.series.timeframe in self._judged:
                 found.append((number, one := copy(window)))
-                one.pending = (window.opens + window.series.length_ms > time_ms) & ~window.pending
+                one.pending = window.ending_after(time_ms) & ~window.pending
         return found
 
     def _evaluated(self) -> list[tuple[int, Window]]:
         return [one for one in sorted(self._dirty.items()) if one[1].series.timeframe in self._judged]
 
-    def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[Series]] | None:
+    def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[pl.DataFrame], Sequence[Series]]:
         """See `higher.CandlesOf`."""
         opens: dict[Series, list[int]] = defaultdict(list)
         for exchange, symbol, open_ms in wanted.iter_rows():
@@ -263,11 +273,10 @@ class Windows:
             if window is not None:
                 mask = window.opened(np.array(times, np.int64))
                 parts += [(number, window, part) for part in window.anchored(mask, self._warm_up_candles)]
-        frame = _frame(parts)
-        return None if frame is None else (frame, self.series)
+        return _frames(parts), self.series
 
     def settle(self) -> None:
-        """What the last frame held has been evaluated."""
+        """What the last frames held has been evaluated."""
         self._dirty = {number: window for number, window in self._dirty.items() if not window.settle()}
         self.pending = sum(int(np.count_nonzero(window.pending)) for window in self._dirty.values())
 
@@ -307,9 +316,9 @@ def _are_among(times: Ints, opens: Ints) -> Bools:
     return found
 
 
-def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> pl.DataFrame | None:
-    """The frame `Windows.frame` describes, of some windows by their numbers, reaching so many candles back."""
-    return _frame(
+def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> Iterator[pl.DataFrame]:
+    """The frames `Windows.frames` describes, of some windows by their numbers, reaching so many candles back."""
+    return _frames(
         [
             (number, window, part)
             for number, window in windows
@@ -318,16 +327,24 @@ def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> pl.Da
     )
 
 
-def _frame(parts: Sequence[tuple[int, Window, Anchored]]) -> pl.DataFrame | None:
-    if not parts:
-        return None
+def _frames(parts: Sequence[tuple[int, Window, Anchored]]) -> Iterator[pl.DataFrame]:
+    first = rows = 0
+    for end, (_, _, part) in enumerate(parts, 1):
+        rows += part.hi - part.lo
+        if rows >= PART_ROWS or end == len(parts):
+            yield _frame(parts[first:end], first)
+            first, rows = end, 0
+
+
+def _frame(parts: Sequence[tuple[int, Window, Anchored]], first: int) -> pl.DataFrame:
+    """One frame; `first` is the number of its first window."""
     sizes = [part.hi - part.lo for _, _, part in parts]
     values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
     starts = np.cumsum(sizes) - sizes
     preceding = (np.arange(values.shape[1]) - np.repeat(starts, sizes)).astype(np.uint32)
     columns = {
         "series": np.repeat(np.array([number for number, _, _ in parts], np.uint32), sizes),
-        "window": np.repeat(np.arange(len(parts), dtype=np.uint32), sizes),
+        "window": np.repeat(np.arange(first, first + len(parts), dtype=np.uint32), sizes),
         "open_ms": np.concatenate([window.opens[part.lo : part.hi] for _, window, part in parts]),
         **dict(zip(PRICES, values, strict=True)),
         "new": np.concatenate([part.new for _, _, part in parts]),
@@ -340,6 +357,4 @@ def blank() -> pl.DataFrame:
     """A frame of one row: what there is to know of columns where no candle is."""
     window = Window(Series("", "", "1m"), 0)
     window.add(np.zeros(1, np.int64), np.ones((len(PRICES), 1)), pending=False)
-    frame = _frame([(0, window, Anchored(0, 1, np.ones(1, np.bool_)))])
-    assert frame is not None
-    return frame
+    return _frame([(0, window, Anchored(0, 1, np.ones(1, np.bool_)))], 0)
