@@ -20,7 +20,7 @@ import polars as pl
 from signal_engine.comparison import Mismatch, mismatches
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.history import signals_of
-from signal_engine.market import Markets, markets_of
+from signal_engine.market import closed_by, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.strategies import AnyStrategy
 from signal_engine.windows import BLOCK_CANDLES
@@ -54,7 +54,6 @@ class Past:
 
     def __init__(self, candles: pl.DataFrame, reach_candles: int) -> None:
         self._reach_candles = reach_candles
-        self._markets = markets_of(candles)
         self._series: dict[Instrument, list[tuple[int, list[int], pl.DataFrame]]] = defaultdict(list)
         keys = ("exchange", "symbol", "timeframe")
         for (exchange, symbol, timeframe), rows in candles.group_by(*keys, maintain_order=True):
@@ -81,10 +80,6 @@ class Past:
                 parts.append(rows[start:end])
         return pl.concat(parts)
 
-    def markets_until(self, cut_ms: int) -> Markets:
-        """The candles of every market, all instruments in it, that had closed by then."""
-        return {market: one.until(cut_ms - market.length_ms) for market, one in self._markets.items()}
-
 
 def check_lookahead(
     strategies: Sequence[AnyStrategy],
@@ -103,15 +98,17 @@ def check_lookahead(
         broken.setdefault(one.strategy.instance, one)
 
     whole = signals_of(strategies, candles, timeframes=timeframes, broke=broke)
-    past = Past(candles, Evaluation(strategies).warm_up_candles + 2 * BLOCK_CANDLES)
+    evaluation = Evaluation(strategies)
+    past = Past(candles, evaluation.warm_up_candles + 2 * BLOCK_CANDLES)
+    markets = markets_of(candles) if evaluation.across else {}
     confirmed_ms = [signal.confirmed_ms for signal in whole]
     plan = [*_after(whole).items(), *_drawn(past, cuts, seed)]
     differing: dict[str, dict[str, Mismatch]] = {strategy.instance: {} for strategy in strategies}
     for done, (cut_ms, instruments) in enumerate(plan, 1):
         since = bisect_right(confirmed_ms, cut_ms - LONGEST_MS * BLOCK_CANDLES)
         known = whole[since : bisect_right(confirmed_ms, cut_ms)]
-        there, markets = past.until(cut_ms, instruments), past.markets_until(cut_ms)
-        seen = signals_of(strategies, there, timeframes=timeframes, markets=markets, broke=broke)
+        there, closed = past.until(cut_ms, instruments), closed_by(cut_ms, markets)
+        seen = signals_of(strategies, there, timeframes=timeframes, markets=closed, broke=broke)
         near = (_near(signals, cut_ms, instruments) for signals in (known, seen))
         for mismatch in mismatches(*near):
             differing[mismatch.signal.strategy].setdefault(mismatch.signal.signal_id, mismatch)

@@ -90,6 +90,11 @@ def markets_of(candles: pl.DataFrame) -> Markets:
     return {Market(*names): _together(rows) for names, rows in parts.items()}
 
 
+def closed_by(time_ms: int, markets: Markets) -> Markets:
+    """The candles of every market that had closed by a time."""
+    return {market: candles.until(time_ms - market.length_ms) for market, candles in markets.items()}
+
+
 def _together(rows: pl.DataFrame) -> Together:
     return Together(rows["open_ms"].to_numpy(), rows.select(pl.col(VALUES).fill_null(np.nan)).to_numpy().T)
 
