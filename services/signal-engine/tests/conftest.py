@@ -145,6 +145,17 @@ def month(shared_data: Path, with_higher: WithHigher) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
+def six_symbols(shared_data: Path) -> pl.DataFrame:
+    """800 candles of 1h of six symbols, bitcoin among them."""
+    rows = pl.scan_parquet(shared_data / "candles" / "binance_1h_136_symbols_2024.parquet").rename({"ts_ms": "open_ms"})
+    start = rows.select(pl.col("open_ms").min()).collect().item()
+    bases = ("BTC", "ETH", "SOL", "ADA", "XRP", "DOGE")
+    some = pl.col("symbol").is_in([f"{base}/USDT" for base in bases])
+    soon = pl.col("open_ms") < start + 800 * TIMEFRAME_MS["1h"]
+    return rows.filter(some & soon).sort("open_ms", "symbol").collect(engine="in-memory")
+
+
+@pytest.fixture(scope="session")
 def play() -> Play:
     """Runs an engine over boundaries of candles, each with a mark: what market-ingest, the bus and the loop would do.
 

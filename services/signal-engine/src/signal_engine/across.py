@@ -51,8 +51,8 @@ class Across:
     def wait(self, windows: Sequence[tuple[int, Window]]) -> None:
         """These have been evaluated by everybody else (see `Windows.copies`)."""
         for number, window in windows:
-            if window.series.timeframe in self.timeframes:
-                window.pending, window.held = window.ready, None
+            window.pending, window.held = window.ready, None
+            if window.series.timeframe in self.timeframes and window.pending.any():
                 self._waiting.append((number, window))
 
     def resume(self) -> None:
@@ -76,6 +76,8 @@ class Across:
             self._time_ms = time_ms
             for _, window in self._waiting:
                 window.held = window.pending & window.ending_after(time_ms)
+        if not any(window.ready.any() for _, window in self._waiting):
+            return []
         together = {market: watched.together() for market, watched in self._markets.items()}
         frames = framed(self._waiting, self._evaluation.warm_up_candles)
         placed = self._evaluation.beside_market(frames, self._windows.series, together)
