@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bench import ingest, latency, picture, pipeline, projector, rounds, soak
+from bench import ingest, latency, levels, picture, pipeline, projector, rounds, soak
 from bench.report import Figure, console, print_table
 from tocsin_common import logs
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "projector": projector.measure,
     "rounds": rounds.measure,
     "picture": picture.measure,
+    "levels": levels.measure,
     "latency": latency.measure,
     "soak": soak.measure,
 }
