@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 import polars as pl
 import pytest
 
+from signal_engine import indicators as ind
 from signal_engine.engine import Engine
+from signal_engine.evaluation import Evaluation
 from signal_engine.history import signals_of
 from signal_engine.lookahead import check_lookahead
+from signal_engine.readings import Readings
 from signal_engine.strategies import AnyStrategy, Judgement, Params, Row, Strategy, build
 from tocsin_common.events import CandlesClosed, Side, SignalRaised, encode
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -180,3 +183,26 @@ def test_a_mistake_in_what_is_asked_of_the_market_takes_only_its_strategy_out(si
     )
     assert broke == ["mistaken"]
     assert {one.strategy for one in found} == {"btc_divergence"}
+
+
+def test_who_reads_what_it_did_not_ask_of_the_market_is_told() -> None:
+    class Unasked(Follows):
+        name = "unasked"
+
+        def indicators(self) -> list[pl.Expr]:
+            return [ind.correlation(50)]
+
+    with pytest.raises(ValueError, match=r"unasked reads close@market, which its market\(\) does not name"):
+        Evaluation([Unasked(Params())])
+
+
+def test_columns_of_the_market_are_not_published_as_readings() -> None:
+    with pytest.raises(ValueError, match="there is no indicator behind the column 'breadth_10'"):
+        Readings(["breadth_10"])
+
+
+def test_variants_share_what_they_ask_of_the_market() -> None:
+    variants = [build("breadth_thrust"), build("breadth_thrust", {"channel": 30}, instance="wide")]
+    across = Evaluation(variants).across
+    assert across is not None
+    assert across.warm_up_candles == 384

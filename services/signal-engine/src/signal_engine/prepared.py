@@ -78,6 +78,12 @@ class Prepared:
         taken = sorted(RESERVED & named)
         if taken:
             raise ValueError(f"{name} names columns like those of every market: {', '.join(taken)}")
+        read = {
+            root for expr in (*_of_windows(self), *self.recent, *self.conditions) for root in expr.meta.root_names()
+        }
+        missing = sorted({root for root in read if root.endswith("@market")} - {column.name for column in self.market})
+        if missing:
+            raise ValueError(f"{name} reads {', '.join(missing)}, which its market() does not name")
         if self.memory > MAX_WARM_UP_CANDLES:
             raise ValueError(f"{name} needs {self.memory} candles to warm up, {MAX_WARM_UP_CANDLES} at most are kept")
 
