@@ -56,8 +56,9 @@ class Doorkeeper:
             return Audience()
         silences = self.silences.of(match)
         nobody = None if before.opened else for_nobody(match, rung, silences)
-        if nobody:
-            return Audience(spared=[nobody])
+        return Audience(spared=[nobody]) if nobody else self._ask_each(match, silences, before)
+
+    def _ask_each(self, match: Match, silences: Sequence[Silence], before: Decided) -> Audience:
         audience = Audience()
         for name in dict.fromkeys(match.rule.subscribers):
             if name in before.spared:
