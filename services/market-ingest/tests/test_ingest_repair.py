@@ -47,8 +47,9 @@ class Market:
         self.line.interrupt("disconnected")
         self.traded += missed
 
-    def fetch(self, reach: int, pages: int) -> None:
-        """REST has the last `reach` trades, and gives what it has in pages."""
+    def fetch(self, reach: int, pages: int, *, missed: int | None = None) -> None:
+        """REST has the last `reach` trades, and gives what it has in pages. `missed`: while the answer is on its way,
+        the connection is lost, and with it so many trades."""
         last = self.line.last
         if last is None:
             return
@@ -60,9 +61,14 @@ class Market:
             size = max(1, -(-len(rows) // max(1, pages)))
             parts = [rows[at : at + size] for at in range(0, len(rows), size)] or [[]]
             for at, part in enumerate(parts):
-                self._take(self.line.fetched(part, reaches_back=True, complete=at == len(parts) - 1))
+                self._answered(part, reaches_back=True, complete=at == len(parts) - 1, missed=missed)
         else:
-            self._take(self.line.fetched(rows, reaches_back=reaches_back, complete=True))
+            self._answered(rows, reaches_back=reaches_back, complete=True, missed=missed)
+
+    def _answered(self, rows: list[Row], *, reaches_back: bool, complete: bool, missed: int | None) -> None:
+        if missed is not None:
+            self.drop(missed)
+        self._take(self.line.fetched(rows, reaches_back=reaches_back, complete=complete and missed is None))
 
     def give_up(self) -> None:
         self._take(self.line.give_up())
@@ -78,6 +84,8 @@ class Market:
                 self.drop(more)
             case "fetch":
                 self.fetch(much * more, more)
+            case "fetch and drop":
+                self.fetch(much * 5, 1, missed=more)
             case "give up":
                 self.give_up()
 
@@ -112,7 +120,9 @@ def _inside(hole: Hole, place: dict[str | None, int]) -> Iterable[int]:
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["trade", "trade", "lose", "drop", "fetch", "give up"]), st.integers(0, 8), st.integers(0, 5)
+        st.sampled_from(["trade", "trade", "lose", "drop", "fetch", "fetch and drop", "give up"]),
+        st.integers(0, 8),
+        st.integers(0, 5),
     ),
     max_size=25,
 )

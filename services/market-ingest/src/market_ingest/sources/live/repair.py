@@ -67,6 +67,7 @@ class Continuity:
         self.last = last
         self.broken: str | None = None
         self.held: list[Row] = []
+        self.interruptions = 0
         self._ids = ids
         self._starts: set[str | None] = set()
         self._starting = False
@@ -82,6 +83,7 @@ class Continuity:
 
     def interrupt(self, reason: str) -> None:
         """From here on nothing is known, until it is mended. Rows held already prove nothing about those to come."""
+        self.interruptions += 1
         if self.last is not None:
             self.broken = self.broken or reason
             self._starting = True
@@ -107,7 +109,8 @@ class Continuity:
         """Take what REST gave of the trades after `last`.
 
         `reaches_back`: nothing lies between `last` and the first of these rows that REST does not have; `complete`:
-        REST has nothing after these rows either. An answer that neither holds nor reaches anything proves nothing.
+        REST has nothing after these rows either, and nothing was interrupted since it was asked (`interruptions`): of
+        what was lost meanwhile it could not know. An answer that neither holds nor reaches anything proves nothing.
         """
         out = Released()
         if self.broken is not None and (rows or reaches_back):
@@ -207,7 +210,7 @@ class Continuity:
                 stretch.append(row)
                 out.fetched += row.received_ms is None
         else:
-            if final and self._starting:
+            if (final or not complete) and self._starting:
                 self.held = []  # interrupted again since they came
             elif complete or self.held:
                 self._mended()

@@ -114,13 +114,14 @@ class Repairs:
         symbol, reason = line.instrument.symbol, line.trouble.reason if line.trouble else ""
         if line.continuity.last is None:
             return
+        asked_at = line.continuity.interruptions
         async for page in self._backfill.after(symbol, line.continuity.last):
             self._feed.drain(symbol)
             if self._feed.lines.by_symbol.get(symbol) is not line or self._feed.connection(symbol) is None:
                 return
-            released = self._feed.lines.fetched(
-                symbol, page.rows, reaches_back=page.reaches_back, complete=page.complete
-            )
+            complete = page.complete and line.continuity.interruptions == asked_at
+            released = self._feed.lines.fetched(symbol, page.rows, reaches_back=page.reaches_back, complete=complete)
+            asked_at = line.continuity.interruptions
             if released.fetched and reason == "silent":
                 self._replace_if_deaf(symbol, min(row.ts_ms for row in page.rows))
             if line.continuity.broken is None:
