@@ -7,7 +7,7 @@ and copies (`bars.looks_back`) has the same value on any rows that reach back as
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,5 +45,14 @@ def near(frame: pl.DataFrame, columns: Iterable[Column], look_back: int) -> pl.D
 
 
 def _computed(frame: pl.DataFrame, columns: Iterable[Column]) -> pl.DataFrame:
+    """The columns alone, in any order. Those that know places in windows are ours, and Python inside: they come one
+    after the other, because in threads of Polars they would fight for the interpreter."""
     named = [column.expr.alias(column.name) for column in columns]
-    return frame.with_columns(named).select(expr.meta.output_name() for expr in named)
+    ours = [expr for expr in named if "preceding" in expr.meta.root_names()]
+    others = [expr for expr in named if not any(expr is one for one in ours)]
+    queries = [*([expr] for expr in ours), others]
+    return pl.concat([_alone(frame, exprs) for exprs in queries if exprs], how="horizontal")
+
+
+def _alone(frame: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+    return frame.with_columns(exprs).select(expr.meta.output_name() for expr in exprs)

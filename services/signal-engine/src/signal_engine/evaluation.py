@@ -7,7 +7,7 @@ signals, to the last byte.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from functools import partial
@@ -81,17 +81,20 @@ class Evaluation:
 
     def signals(self, frames: Iterable[pl.DataFrame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the new rows of frames, ordered by confirmation, instrument, timeframe and strategy."""
-        parts = []
+        parts, timeframes = [], set[str]()
         for frame in frames:
+            here = {series[number].timeframe for number in frame["series"].filter(frame["new"]).unique()}
             with self._timed("indicators"):
-                parts.append(self._near(frame, _columns, LOOK_BACK_CANDLES))
-        return self._found(pl.concat(parts, how="diagonal"), series, higher) if parts else []
+                parts.append(self._near(frame, partial(_judged_in, here), LOOK_BACK_CANDLES))
+            timeframes |= here
+        return self._found(pl.concat(parts, how="diagonal"), series, timeframes, higher) if parts else []
 
-    def _found(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
+    def _found(
+        self, rows: pl.DataFrame, series: Sequence[Series], timeframes: Set[str], higher: Higher
+    ) -> list[SignalRaised]:
         with self._timed("higher"):
-            rows = self._with_higher(rows, series, higher)
+            rows = self._with_higher(rows, series, timeframes, higher)
         found: list[SignalRaised] = []
-        timeframes = {one.timeframe for one in series}
         for one in [one for one in self._healthy if any(map(one.judges, timeframes))]:
             with self._timed(one.strategy.instance):
                 found += self._entries_of(one, rows, series)
@@ -141,9 +144,12 @@ class Evaluation:
         with self._limited(max(1, len(asking))):
             return query(asking)
 
-    def _with_higher(self, rows: pl.DataFrame, series: Sequence[Series], higher: Higher) -> pl.DataFrame:
-        """The rows with the columns of all higher timeframes that strategies look at, null where not higher."""
-        above = self.higher_of({one.timeframe for one in series})
+    def _with_higher(
+        self, rows: pl.DataFrame, series: Sequence[Series], timeframes: Set[str], higher: Higher
+    ) -> pl.DataFrame:
+        """The rows, of these timeframes, with the columns of all higher ones that strategies look at, null where not
+        higher."""
+        above = self.higher_of(timeframes)
         for timeframe in sorted(frozenset[str]().union(*above.values()), key=TIMEFRAME_MS.__getitem__):
             lower = {number: one for number, one in enumerate(series) if timeframe in above.get(one.timeframe, ())}
             rows = higher.join(rows, lower, timeframe, partial(self._of_higher, timeframe))
@@ -197,8 +203,8 @@ def order(signal: SignalRaised) -> tuple[int, str, str, str, str, str]:
     return (signal.confirmed_ms, *source, signal.strategy, signal.params_hash)
 
 
-def _columns(one: Prepared) -> Iterable[Column]:
-    return one.columns
+def _judged_in(timeframes: Set[str], one: Prepared) -> Iterable[Column]:
+    return one.columns if any(map(one.judges, timeframes)) else ()
 
 
 def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> pl.DataFrame:

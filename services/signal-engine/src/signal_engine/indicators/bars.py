@@ -62,12 +62,15 @@ def mean_of_last(bars: Placed, values: Floats, period: int) -> Floats:
     Added up as sums of 1, 2, 4 ... rows: an order that is the same for every row, so that a mean knows nothing of what
     came before its values, which a running total carries along in its rounding.
     """
-    total, covered, block, size = np.zeros(len(values)), 0, values, 1
+    rows = len(values)
+    total, covered, block, size = np.zeros(rows), 0, values, 1
     while size <= period:
         if period & size:
-            total = total + np.roll(block, covered)
+            total[covered:] += block[: max(rows - covered, 0)]
             covered += size
-        block, size = block + np.roll(block, size), 2 * size
+        longer = block.copy()
+        longer[size:] += block[: max(rows - size, 0)]
+        block, size = longer, 2 * size
     return np.where(bars.preceding >= period - 1, total / period, np.nan)
 
 
