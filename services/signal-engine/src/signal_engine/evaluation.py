@@ -82,7 +82,7 @@ class Evaluation:
     def signals(self, frames: Iterable[pl.DataFrame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the new rows of frames, ordered by confirmation, instrument, timeframe and strategy."""
         parts, timeframes = [], set[str]()
-        for frame in frames:
+        for frame in frames if self._healthy else ():
             here = {series[number].timeframe for number in frame["series"].filter(frame["new"]).unique()}
             with self._timed("indicators"):
                 parts.append(self._near(frame, partial(_judged_in, here), LOOK_BACK_CANDLES))
