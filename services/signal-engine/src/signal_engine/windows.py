@@ -178,7 +178,7 @@ class Window:
     def unseen(self, time_ms: int, higher: Sequence[tuple[int, Ints]]) -> Bools:
         """Candles that end after `time_ms` and miss a higher one: for each higher timeframe its length and opens."""
         missing = np.zeros(len(self.opens), np.bool_)
-        first = int(np.searchsorted(self.opens, time_ms - self._length_ms, side="right"))
+        first = int(self.opens.searchsorted(time_ms - self._length_ms, side="right"))
         ends = self.opens[first:] + self._length_ms
         for length_ms, opens in higher if len(ends) else ():
             missing[first:] |= ~_are_among(ends // length_ms * length_ms - length_ms, opens)
@@ -311,8 +311,9 @@ class Windows:
 
 def _are_among(times: Ints, opens: Ints) -> Bools:
     """Which times are among ascending ones."""
-    places = np.searchsorted(opens, times)
-    found: Bools = np.append(opens, -1)[places] == times
+    if not len(opens):
+        return np.zeros(len(times), np.bool_)
+    found: Bools = opens[np.minimum(opens.searchsorted(times), len(opens) - 1)] == times
     return found
 
 
