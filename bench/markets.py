@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from bench.data import shared_data
-from signal_engine.windows import BLOCK_CANDLES, PRICES
+from signal_engine.window import BLOCK_CANDLES, PRICES
 from tocsin_common.events import CandlesClosed, Origin
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -19,7 +19,7 @@ import polars as pl
 from signal_engine.history import signals_of
 from signal_engine.market import REFERENCE
 from signal_engine.strategies import STRATEGIES, AnyStrategy, build
-from signal_engine.windows import PRICES
+from signal_engine.window import PRICES
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

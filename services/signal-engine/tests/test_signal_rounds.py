@@ -15,7 +15,7 @@ from signal_engine.history import signals_of
 from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
 from signal_engine.strategies import BY_DEFAULT, build
-from signal_engine.windows import BLOCK_CANDLES
+from signal_engine.window import BLOCK_CANDLES
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored

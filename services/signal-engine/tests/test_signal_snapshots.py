@@ -16,7 +16,7 @@ from signal_engine.metrics import Metrics
 from signal_engine.rounds import Rounds
 from signal_engine.snapshots import PART_ROWS, Snapshots
 from signal_engine.strategies import BY_DEFAULT, build
-from signal_engine.windows import Candles, Series
+from signal_engine.window import Candles, Series
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.memory_bucket import MemoryKeyValue

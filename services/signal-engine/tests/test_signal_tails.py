@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signal_engine import indicators as ind
+from signal_engine.frames import parts_of
 from signal_engine.indicators.bars import looks_back
-from signal_engine.tails import Tails, parts_of
-from signal_engine.windows import PRICES
+from signal_engine.tails import Tails
+from signal_engine.window import PRICES
 
 
 def frame_of(windows: list[list[bool]]) -> pl.DataFrame:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from signal_engine.windows import BLOCK_CANDLES, KEPT_CANDLES, Series, Windows
+import msgspec
+import polars as pl
+
+from signal_engine.frames import PART_ROWS
+from signal_engine.window import BLOCK_CANDLES, KEPT_CANDLES, Series
+from signal_engine.windows import Windows
 from tocsin_common.events import CandlesClosed
 
 MINUTE_MS = 60_000
@@ -97,3 +102,17 @@ def test_a_gap_of_years_costs_nothing() -> None:
     windows.add(minutes_of([START]), pending=True)
     windows.add(minutes_of([START * 40]), pending=True)
     assert numbers_in(windows) == [(START, True), (START * 40, True)]
+
+
+def test_many_windows_come_in_frames_of_whole_ones_numbered_through() -> None:
+    windows, names = Windows(WARM_UP_CANDLES, {"1m"}), [f"S{number}/USDT" for number in range(800)]
+    candles = minutes_of(range(START - WARM_UP_CANDLES, START + 1))
+    for name in names:
+        windows.add(msgspec.structs.replace(candles, symbol=name), pending=True)
+    frames = list(windows.frames())
+    rows = pl.concat(frames)
+    assert [len(frame) >= PART_ROWS for frame in frames] == [True] * (len(frames) - 1) + [False]
+    assert all(frame["preceding"][0] == 0 for frame in frames)
+    assert rows["window"].is_sorted()
+    assert rows["series"].n_unique() == len(names)
+    assert rows["window"].n_unique() == (rows["preceding"] == 0).sum()

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from signal_engine.evaluation import Evaluation
+from signal_engine.frames import framed
 from signal_engine.higher import Higher
 from signal_engine.market import Market
 from signal_engine.watching import Watched
-from signal_engine.windows import Candles, Series, Window, Windows, framed
+from signal_engine.window import Candles, Series, Window
+from signal_engine.windows import Windows
 from tocsin_common.events import CandlesClosed, SignalRaised
 
 

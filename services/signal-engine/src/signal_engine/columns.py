@@ -32,7 +32,7 @@ class Column(NamedTuple):
 
 
 def near(frame: pl.DataFrame, columns: Iterable[Column], look_back: int) -> pl.DataFrame:
-    """The new rows of a frame (see `Windows.frames`) and so many before each, with these columns."""
+    """The new rows of a frame (see `frames.py`) and so many before each, with these columns."""
     tails, whole, ends = Tails(frame), list[Column](), defaultdict[int, list[Column]](list)
     for column in columns:
         (ends[column.memory] if looks_back(column.expr) else whole).append(column)

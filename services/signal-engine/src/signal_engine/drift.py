@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from signal_engine.windows import PRICES
+from signal_engine.window import PRICES
 
 SAMPLES = 128
 """Candles looked at for every number of candles, spread over all markets of a timeframe."""
@@ -68,7 +68,7 @@ class History:
         return np.unique(np.concatenate(spread).astype(np.int64))
 
     def _windows(self, rows: Ints, sizes: Ints) -> pl.DataFrame:
-        """The frame `Windows.frames` describes, of windows of so many rows each, as far as indicators read it."""
+        """The frame `frames.py` describes, of windows of so many rows each, as far as indicators read it."""
         window = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
         preceding = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
         frame = self._rows[rows].with_columns(pl.Series("window", window), pl.Series("preceding", preceding))

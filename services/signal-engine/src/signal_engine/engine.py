@@ -11,11 +11,13 @@ import structlog
 
 from signal_engine.across import Across
 from signal_engine.evaluation import Evaluation, order
+from signal_engine.frames import framed
 from signal_engine.higher import Higher
 from signal_engine.readings import Readings
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import Candles, Series, Window, Windows, framed
+from signal_engine.window import Candles, Series, Window
+from signal_engine.windows import Windows
 from tocsin_common.events import CandlesClosed, IndicatorsComputed, SignalRaised
 
 log = structlog.get_logger()

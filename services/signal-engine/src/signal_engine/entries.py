@@ -14,7 +14,7 @@ import structlog
 from signal_engine.quarantine import BAD_ENTRIES, FAULTS, BadEntries
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy, Judgement
-from signal_engine.windows import Series
+from signal_engine.window import Series
 from tocsin_common.events import Side, SignalRaised, decode, encode
 
 log = structlog.get_logger()

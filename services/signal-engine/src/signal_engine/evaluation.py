@@ -1,6 +1,6 @@
 """One query over a frame of windows: indicators, conditions, and a signal for each new candle that fires.
 
-Frames (see `Windows.frames`) may come from the live windows or from all of history: the same rows give the same
+Frames (see `frames.py`) may come from the live windows or from all of history: the same rows give the same
 signals, to the last byte.
 """
 
@@ -25,7 +25,7 @@ from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_o
 from signal_engine.quarantine import BROKEN, Quarantine, check_types, described, reason_of
 from signal_engine.risk import Sizing
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
-from signal_engine.windows import Series
+from signal_engine.window import Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -27,7 +27,7 @@ from signal_engine.market import Market
 from signal_engine.recording import Instrument, Names, Recording
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import BLOCK_CANDLES
+from signal_engine.window import BLOCK_CANDLES
 from tocsin_common.events import SignalRaised, StrategyQuarantined
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import polars as pl
 from polars import selectors
 
-from signal_engine.windows import Series, blank
+from signal_engine.frames import blank
+from signal_engine.window import Series
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 CandlesOf = Callable[[str, pl.DataFrame], tuple[Iterable[pl.DataFrame], Sequence[Series]]]
-"""Gives the windows of the wanted candles (exchange, symbol, open_ms) of a timeframe, as `Windows.frames` describes
+"""Gives the windows of the wanted candles (exchange, symbol, open_ms) of a timeframe, as `frames.py` describes
 them, the wanted ones being new, and the series they count."""
 
 Compute = Callable[[pl.DataFrame], pl.DataFrame]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import polars as pl
 
 from signal_engine.evaluation import Evaluation, order
+from signal_engine.frames import parts_of
 from signal_engine.higher import Higher
 from signal_engine.market import Markets, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.risk import Sizing
 from signal_engine.strategies import AnyStrategy
-from signal_engine.tails import parts_of
-from signal_engine.windows import BLOCK_CANDLES, PRICES, Series
+from signal_engine.window import BLOCK_CANDLES, PRICES, Series
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -80,7 +80,7 @@ class _Recorded:
 
 
 def anchored(candles: pl.DataFrame, length_ms: int, warm_up_candles: int) -> pl.DataFrame:
-    """One frame as `Windows.frames` describes it, of sorted candles of one timeframe, `new` saying which to evaluate.
+    """One frame as `frames.py` describes it, of sorted candles of one timeframe, `new` saying which to evaluate.
 
     Each appears in its own block's window, and as warm-up in the windows of the following blocks that reach back to it.
     """

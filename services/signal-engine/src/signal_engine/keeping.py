@@ -10,7 +10,7 @@ import structlog
 
 from signal_engine.engine import Engine
 from signal_engine.snapshots import Snapshots
-from signal_engine.windows import Candles, Series
+from signal_engine.window import Candles, Series
 from tocsin_common.errors import TocsinError
 from tocsin_common.partitions.sharing import ALL
 from tocsin_common.subjects import partition_of

@@ -23,7 +23,7 @@ from signal_engine.history import signals_of
 from signal_engine.market import closed_by, markets_of
 from signal_engine.quarantine import Quarantine
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import BLOCK_CANDLES
+from signal_engine.window import BLOCK_CANDLES
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

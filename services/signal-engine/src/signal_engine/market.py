@@ -5,7 +5,7 @@ below it, and has the prices of the market's reference, which is bitcoin in that
 Whole numbers add up to the same in any order, and no float is added at all.
 
 A candle sees the market as of its own close, that moment included. The market has the same windows as its symbols
-(`windows.py`): so its columns, too, begin at an anchor and depend on candle data alone.
+(`window.py`): so its columns, too, begin at an anchor and depend on candle data alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from signal_engine.windows import BLOCK_CANDLES, PRICES, Floats, Ints, Series
+from signal_engine.window import BLOCK_CANDLES, PRICES, Floats, Ints, Series
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 REFERENCE = "BTC"
@@ -102,7 +102,7 @@ def _together(rows: pl.DataFrame) -> Together:
 def beside(
     frame: pl.DataFrame, series: Sequence[Series], markets: Markets, warm_up_candles: int, compute: Compute
 ) -> pl.DataFrame:
-    """The frame (see `Windows.frames`) with the columns that `compute` makes of the markets' windows; null where the
+    """The frame (see `frames.py`) with the columns that `compute` makes of the markets' windows; null where the
     market has no candle, or is not known as far back as the window reaches."""
     runs = _Runs.of(frame, series, warm_up_candles)
     together, rows = runs.windows(markets)

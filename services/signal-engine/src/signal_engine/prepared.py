@@ -11,7 +11,7 @@ import polars as pl
 from signal_engine.columns import Column
 from signal_engine.indicators.bars import looks_back
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import BLOCK_CANDLES, PRICES
+from signal_engine.window import BLOCK_CANDLES, PRICES
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 MAX_WARM_UP_CANDLES = 8_192

@@ -16,7 +16,7 @@ from polars.exceptions import (
 
 from signal_engine.limited import TooSlow
 from signal_engine.strategies import AnyStrategy
-from signal_engine.windows import Series
+from signal_engine.window import Series
 from tocsin_common.events import QuarantineReason, StrategyQuarantined
 
 BROKEN = (Exception, PanicException, TooSlow)

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
+from signal_engine.frames import blank
 from signal_engine.indicators.registry import by_column, memory_of
 from signal_engine.prepared import MAX_WARM_UP_CANDLES, in_blocks
-from signal_engine.windows import Series, blank
+from signal_engine.window import Series
 from tocsin_common.events import IndicatorsComputed
 
 
@@ -25,7 +26,7 @@ class Readings:
         self.warm_up_candles = in_blocks(max(memory_of(name) for name in names))
 
     def of(self, frames: Iterable[pl.DataFrame], series: Sequence[Series]) -> list[IndicatorsComputed]:
-        """The readings of the new rows of frames (see `Windows.frames`), by instrument, timeframe and time."""
+        """The readings of the new rows of frames (see `frames.py`), by instrument, timeframe and time."""
         names = [column.meta.output_name() for column in self._columns]
         found = (frame.with_columns(self._columns).filter("new") for frame in frames)
         events = (event for rows in found for event in self._events(rows.select("series", "open_ms", *names), series))

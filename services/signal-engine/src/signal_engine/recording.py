@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from signal_engine.windows import PRICES
+from signal_engine.window import PRICES
 from tocsin_common.events import CandlesClosed
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from signal_engine.evaluation import Evaluation
 from signal_engine.higher import Higher
-from signal_engine.windows import BLOCK_CANDLES, Windows
+from signal_engine.window import BLOCK_CANDLES
+from signal_engine.windows import Windows
 from tocsin_common.events import CandlesClosed, SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from signal_engine.windows import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Candles, Series
+from signal_engine.window import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Candles, Series
 from tocsin_common.bus.protocol import KeyValue
 from tocsin_common.subjects import encode_token
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from polars import selectors
 
-from signal_engine.windows import PART_ROWS, PRICES
-
-Ints = npt.NDArray[np.int64]
-
-
-def parts_of(frame: pl.DataFrame, rows: int = PART_ROWS) -> Iterator[pl.DataFrame]:
-    """A frame of windows in parts of whole ones, each of `rows` rows or one window more."""
-    starts = np.flatnonzero(frame["preceding"].to_numpy() == 0)
-    cuts = np.unique(np.searchsorted(starts, np.arange(0, len(frame), rows)))
-    bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(frame)]
-    for first, last in pairwise(bounds):
-        yield frame[first:last]
+from signal_engine.window import PRICES, Ints
 
 
 class Tails:
-    """The ends of one frame's windows (see `Windows.frames`)."""
+    """The ends of one frame's windows (see `frames.py`)."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame

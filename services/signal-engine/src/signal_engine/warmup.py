@@ -15,7 +15,7 @@ from signal_engine.indicators import INDICATORS, memory_of
 from signal_engine.indicators.indicator import WEIGHT
 from signal_engine.prepared import Prepared
 from signal_engine.strategies import LOOK_BACK_CANDLES, AnyStrategy
-from signal_engine.windows import PRICES
+from signal_engine.window import PRICES
 
 SEEN = tuple(2**power for power in range(4, 11))
 """The numbers of candles an indicator is tried with, up to its memory."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from signal_engine.market import COUNTS, VALUES, Market, Together
-from signal_engine.windows import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Floats, Ints
+from signal_engine.window import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Floats, Ints
 
 BUFFER_CANDLES = 20_000
 """Candles that are counted at once, at most: few calls for many candles, and little memory."""

@@ -1,4 +1,4 @@
-"""Indicators as Polars expressions over the frame of windows (`Windows.frames`).
+"""Indicators as Polars expressions over the frame of windows (`frames.py`).
 
 Every function gives one expression named after itself and its periods (`ema_12`, `macd_signal_12_26_9`), so that
 strategies which ask for the same indicator share one column. What TA-Lib has is computed by TA-Lib and equals it value

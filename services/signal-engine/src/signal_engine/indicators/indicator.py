@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 
 class Indicator(Generic[P]):
-    """A function of periods that gives one expression over `Windows.frames`, named after itself and its periods.
+    """A function of periods that gives one expression over `frames.py`, named after itself and its periods.
 
     `memory`, called with the same periods, says how many candles (this one included) it takes until everything before
     them weighs less than WEIGHT; None where no number does (running totals, paths).
