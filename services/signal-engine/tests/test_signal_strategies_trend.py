@@ -14,6 +14,7 @@ from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 Market = Callable[..., pl.DataFrame]
+AsWindow = Callable[[pl.DataFrame], pl.DataFrame]
 
 WARM = 400
 """Candles after which every strategy may fire."""
@@ -64,11 +65,10 @@ def test_macd_trend_does_not_buy_the_end_of_a_dip_that_broke_the_trend(market: M
     assert signals("macd_trend", market(dip_in_a_rise(depth=60)[: WARM + 66])) == []
 
 
-def test_the_distance_of_two_averages_is_the_macd_once_they_are_warm(month: pl.DataFrame) -> None:
+def test_the_distance_of_two_averages_is_the_macd_once_they_are_warm(month: pl.DataFrame, one_window: AsWindow) -> None:
     candles = month.filter((pl.col("timeframe") == "1h") & (pl.col("symbol") == "ETH/USDT")).sort("open_ms")
-    window = candles.with_columns(window=pl.lit(0, pl.UInt32))
     away = (ind.ema(12) - ind.ema(26) - ind.macd(12, 26)) / pl.col("close")
-    warm = window.select(away.abs()).to_series()[build("macd_trend").warm_up_candles :]
+    warm = one_window(candles).select(away.abs()).to_series()[build("macd_trend").warm_up_candles :]
     assert len(warm) > 400
     assert warm.max() < 1e-9
 
@@ -121,11 +121,11 @@ def test_bands_that_were_wide_are_no_squeeze(market: Market) -> None:
     assert signals("bollinger_squeeze", market([*waves, 440.0], {WARM: 4.0})) == []
 
 
-def test_a_supertrend_in_its_window_is_the_path_since_the_beginning(month: pl.DataFrame) -> None:
+def test_a_supertrend_in_its_window_is_the_path_since_the_beginning(month: pl.DataFrame, one_window: AsWindow) -> None:
     line, warm = ind.supertrend(10, 3.0), build("supertrend").warm_up_candles
     candles = month.filter((pl.col("timeframe") == "5m") & (pl.col("symbol") == "ETH/USDT")).sort("open_ms")
     windows = anchored(candles.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS["5m"], 384)
-    whole = candles.with_columns(window=pl.lit(0, pl.UInt32)).select("open_ms", line.alias("whole"))
+    whole = one_window(candles).select("open_ms", line.alias("whole"))
     both = windows.with_columns(line).filter("new", pl.col("preceding") >= warm).join(whole, on="open_ms")
     assert len(both) > 8_000
     assert both.select((pl.col("supertrend_10_3") / pl.col("whole") - 1).abs().max()).item() < 1e-9
