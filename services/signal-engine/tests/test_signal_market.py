@@ -51,7 +51,7 @@ def test_what_is_quoted_otherwise_is_another_market() -> None:
     assert np.isnan(column(found[USDT._replace(quote="/EUR")], "close")).all()
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_what_is_seen_live_is_what_history_has_whatever_the_order_and_however_often(seed: int) -> None:
     rng = random.Random(seed)
