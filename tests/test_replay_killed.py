@@ -23,7 +23,7 @@ from tocsin_common.subjects import clock
 
 SERVICES = ("market-ingest", "signal-engine", "alerting", "paper-trader", "api-gateway")
 FROM_MS = int(datetime(2021, 5, 18, tzinfo=UTC).timestamp() * 1000)
-DAYS = 6
+DAYS = 4
 RULES = {
     "subscribers": [
         {"subscriber_id": "me", "name": "Me", "destinations": [{"channel": "console", "address": "terminal"}]}
@@ -57,6 +57,7 @@ async def test_killing_each_service_once_changes_nothing(files: list[Path], tmp_
     folder = tmp_path_factory.mktemp("killed")
     undisturbed = Installation.create(folder / "undisturbed", quiet_settings(**RULES))
     calm = await undisturbed.replay(files)
+    assert all(calm[name] for name in ("signals", "outcomes", "fills", "alerts_raised"))
     disturbed = Installation.create(folder / "disturbed", quiet_settings(**RULES))
     process = await disturbed.start("replay", "--json", *files)
     killing = asyncio.create_task(kill_each_once(disturbed, rows))
