@@ -54,13 +54,15 @@ class Higher:
         return joined.drop("exchange", "symbol", "length_ms", "seen_ms")
 
     def _values(self, timeframe: str, wanted: pl.DataFrame, compute: Compute) -> pl.DataFrame:
-        """One row for each wanted candle that there is; exactly these are known afterwards."""
+        """Rows of the wanted candles that there are, and maybe of others wanted before."""
         known = self._known.get(timeframe)
         if known is None:
             known = _named(compute(blank()), [Series("", "", timeframe)])
         missing = wanted.join(known, on=CANDLE, how="anti", maintain_order="left")
+        if missing.is_empty():
+            return known
         parts = [known.join(wanted, on=CANDLE, how="semi", maintain_order="left")]
-        frames, series = self._candles_of(timeframe, missing) if len(missing) else ((), ())
+        frames, series = self._candles_of(timeframe, missing)
         if computed := [compute(frame) for frame in frames]:
             parts.append(_named(pl.concat(computed, how="diagonal"), series))
         self._known[timeframe] = pl.concat(parts, how="diagonal")
