@@ -34,14 +34,15 @@ class Market:
         self.arrived: list[int] = []
         self.pieces: list[list[Row] | Hole] = []
 
-    def live(self, count: int, *, lost: int = 0, repeated: int = 0) -> None:
-        """`count` trades happen; of them the first `lost` do not arrive, and some that came before come again."""
+    def live(self, count: int, *, lost: int = 0, repeated: int = 0, readable: int | None = None) -> None:
+        """`count` trades happen; of them the first `lost` do not arrive, and some that came before come again. After so
+        many `readable` ones there is always one that cannot be used."""
         first = self.traded
         self.traded += count
-        arrived = range(first + min(lost, count), self.traded)
-        again = self.arrived[-repeated:] if repeated else []
-        self.arrived += arrived
-        self._take(self.line.live([row(number, self.ids) for number in (*again, *arrived)]))
+        numbers = [*(self.arrived[-repeated:] if repeated else ()), *range(first + min(lost, count), self.traded)]
+        spoiled = {} if readable is None else dict.fromkeys(numbers[readable :: readable + 1], "bad_price")
+        self.arrived += [number for number in numbers if number >= first and number not in spoiled]
+        self._take(self.line.live([row(number, self.ids, refused=spoiled.get(number)) for number in numbers]))
 
     def drop(self, missed: int) -> None:
         self.line.interrupt("disconnected")
@@ -80,6 +81,8 @@ class Market:
                 self.live(much, repeated=more)
             case "lose" if self.ids == "contiguous":
                 self.live(much, lost=more)
+            case "spoil":
+                self.live(much, readable=more)
             case "drop":
                 self.drop(more)
             case "fetch":
@@ -120,7 +123,7 @@ def _inside(hole: Hole, place: dict[str | None, int]) -> Iterable[int]:
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["trade", "trade", "lose", "drop", "fetch", "fetch and drop", "give up"]),
+        st.sampled_from(["trade", "trade", "lose", "spoil", "drop", "fetch", "fetch and drop", "give up"]),
         st.integers(0, 8),
         st.integers(0, 5),
     ),

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from market_ingest.sources.live.merging import merged
+from market_ingest.sources.live.merging import merged_by_order, merged_by_time
 from market_ingest.sources.live.rows import Row
 from market_ingest.sources.live.venues import Ids
 
@@ -69,6 +69,7 @@ class Continuity:
         self.held: list[Row] = []
         self.interruptions = 0
         self._ids = ids
+        self._arrived: list[Row] = []
         self._starts: set[str | None] = set()
         self._starting = False
         self._lost_through: int | None = None
@@ -94,9 +95,13 @@ class Continuity:
         fresh = self._fresh(rows, out)
         refused = [row for row in fresh if row.refused]
         out.refused += refused
-        if refused and self._ids != "contiguous":
-            self.interrupt(REFUSED)
-        self._hold([row for row in fresh if not row.refused])
+        if not self.ordered:
+            self._arrived = [*self._arrived[-MAX_HELD:], *fresh]
+        for unusable, stretch in groupby(fresh, key=lambda row: bool(row.refused)):
+            if not unusable:
+                self._hold(list(stretch))
+            elif self._ids != "contiguous":
+                self.interrupt(REFUSED)
         if self.broken is None or self._ids == "contiguous":
             self._let_through(out)
         if refused and self._ids == "contiguous":
@@ -232,7 +237,8 @@ class Continuity:
     def _merged(self, known: Sequence[Row]) -> list[Row]:
         """Fetched and held rows in order, each once."""
         behind = self.last.order if self.last is not None else 0
-        return merged(known, [row for row in self.held if row.order >= behind], by_order=self.ordered)
+        held = [row for row in self.held if row.order >= behind]
+        return merged_by_order(known, held) if self.ordered else merged_by_time(known, held, self._arrived)
 
     def _holes(self, merged: Sequence[Row], known: Sequence[Row], *, reaches_back: bool) -> dict[int, bool]:
         """Before which rows trades are missing. True: REST does not have them; False: it may give them yet."""
@@ -265,6 +271,7 @@ class Continuity:
     def _mended(self) -> None:
         self.held, self.broken, self._starting = [], None, False
         self._starts.clear()
+        self._arrived.clear()
 
     def _pass(self, row: Row) -> None:
         self.last = Position(row.order, row.ts_ms, row.trade_id)
