@@ -29,7 +29,7 @@ from tests.exchange import checksum
 from bench.ingest import everything
 from bench.machine import watched_machine
 from bench.report import Figure
-from bench.servers import bus_on_fresh_nats, scratch
+from bench.servers import bus_on_fresh_nats
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.events import FeedChanged, TradesReceived
 from tocsin_common.streams import FEEDS, TRADES
@@ -82,7 +82,7 @@ class Soaked:
 async def measure() -> list[Figure]:
     """Loss, memory and delays of a soak. Raises SystemExit when anything is lost, doubled, out of order or announced
     as a gap: then no other figure counts."""
-    async with scratch() as folder, watched_machine(folder) as stalls:
+    async with watched_machine() as stalls:
         soaked = await soak(60 * MINUTES)
     if soaked.problems or soaked.gaps:
         raise SystemExit("\n".join([*soaked.problems, f"gaps announced: {dict(soaked.gaps)}"]))
