@@ -50,6 +50,8 @@ class Feed:
         self._live = live
         self._inbox = inbox
         self._metrics = metrics
+        self._delay = metrics.delay.labels(name)
+        self._venues: dict[str, Venue] = {}
         self._freshness = Freshness(live.stale_after_s)
         self._by_symbol: dict[str, Connection] = {}
         self._repairs = Repairs(self, Backfill(self.rest, metrics), live.repair_s)
@@ -86,7 +88,7 @@ class Feed:
         """Watch these from now on, going on after what is stored."""
         by_venue: dict[Venue, list[str]] = {}
         for symbol in (one for one in symbols if one in self._wanted):
-            venue = self.venue(symbol)
+            venue = self._venues[symbol] = venue_of(self.name, self.rest.market(symbol))
             by_venue.setdefault(venue, []).append(symbol)
             self.lines.begin(symbol, _continuity(venue, stored.get(Instrument(self.name, symbol), ())))
             self._freshness.begin(symbol, time.monotonic())
@@ -117,9 +119,6 @@ class Feed:
             self._doubted.add(connection)
             self.lines.interrupt(connection.symbols, "silent")
 
-    def venue(self, symbol: str) -> Venue:
-        return venue_of(self.name, self.rest.market(symbol))
-
     def connection(self, symbol: str) -> Connection | None:
         """The connection that should bring a symbol's trades, if it is alive."""
         connection = self._by_symbol.get(symbol)
@@ -137,10 +136,10 @@ class Feed:
             if symbol not in self.lines.by_symbol:
                 self._inbox.count(rejected=[UNKNOWN_SYMBOL] * len(trades))
                 continue
-            venue = self.venue(symbol)
+            venue = self._venues[symbol]
             rows = [row_of(trade, venue, received_ms, live=True) for trade in trades]
             self._freshness.heard(symbol, len(rows), now_s)
-            self._metrics.delay.labels(self.name).observe(max(0.0, (now_ms - rows[-1].ts_ms) / 1000))
+            self._delay.observe(max(0.0, (now_ms - rows[-1].ts_ms) / 1000))
             self.lines.live(symbol, rows)
 
     def _heard(self, symbol: str) -> bool:
