@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tocsin_common.bus.lookups import AT_A_TIME, last_of
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.streams import CANDLES, CLOCK, SIGNALS, TRADES, Stream
 
@@ -116,3 +117,11 @@ async def test_a_page_begins_at_a_time_of_storing(bus: Bus, given: Any) -> None:
     assert [message.seq for message in await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms)] == [4, 5]
     assert len(await bus.page(CLOCK, "clock.*", since_ms=1)) == 5
     assert await bus.page(CLOCK, "clock.*", since_ms=fourth.stored_ms + 60_000) == []
+
+
+async def test_the_last_messages_of_many_subjects_come_in_the_order_asked(bus: Bus, given: Any) -> None:
+    await bus.publish([given.signal(1), given.signal(2), given.mark(1)])
+    subjects = {number: f"none.{number}" for number in range(AT_A_TIME + 3)}
+    subjects |= {"mark": "clock.signals", "signal": given.signal(1).subject}
+    found = [(key, message and message.seq) async for key, message in last_of(bus, CLOCK, subjects)]
+    assert found == [*((number, None) for number in range(AT_A_TIME + 3)), ("mark", 1), ("signal", None)]

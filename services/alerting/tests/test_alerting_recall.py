@@ -5,8 +5,9 @@ from __future__ import annotations
 from alerting.causes import Match
 from alerting.limits import Rung
 from alerting.prices import Crossing
-from alerting.recall import LOOKUPS_AT_ONCE, recall
+from alerting.recall import recall
 from tocsin_common.bus.jetstream import JetStreamBus
+from tocsin_common.bus.lookups import AT_A_TIME
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import PriceRule
@@ -70,7 +71,7 @@ async def test_the_server_finds_the_same_lines(jetstream_bus: JetStreamBus) -> N
 
 
 async def test_many_lines_are_learned_at_once_and_each_only_once(memory_bus: MemoryBus) -> None:
-    asked = [match(f"r{n}", "A/B", 9_000) for n in range(2 * LOOKUPS_AT_ONCE + 1)]
+    asked = [match(f"r{n}", "A/B", 9_000) for n in range(2 * AT_A_TIME + 1)]
     await memory_bus.publish([raised(match(f"r{n}", "A/B", 1_000)) for n in range(0, len(asked), 2)])
     rung = Rung()
     await recall(memory_bus, rung, asked)

@@ -8,20 +8,18 @@ inputs, which is nearly all of them, are published without a single look.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from alerting.audience import Decided
 from alerting.causes import Match
 from alerting.pipeline import Outbox, deliveries_of
+from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Reader, Received
 from tocsin_common.documents import Subscriber
 from tocsin_common.events import TERMINAL_STATES, AlertRaised, AlertSuppressed, DeliveryChanged
 from tocsin_common.streams import ALERTS, DELIVERIES
 from tocsin_common.subjects import delivery
-
-LOOKUPS_AT_ONCE = 64
 
 
 class Redo:
@@ -60,20 +58,17 @@ class Redo:
 
     async def look_up(self, matches: Iterable[Match], subscribers: Mapping[str, Subscriber]) -> None:
         """Look at every ledger that these matches may have opened. Who has one open was to be told."""
-        asked: list[tuple[str, str, str, str]] = []
+        asked: dict[tuple[str, str, str], str] = {}
         for match in matches:
             before = self._decided[match.alert_id]
             for name in () if None in before.spared else before.told or match.rule.subscribers:
                 found = deliveries_of(match, subscribers[name]) if name in subscribers else []
-                asked += [(match.alert_id, name, one, delivery(to.channel, one)) for one, to in found]
+                asked |= {(match.alert_id, name, one): delivery(to.channel, one) for one, to in found}
         self._opened.clear()
-        for start in range(0, len(asked), LOOKUPS_AT_ONCE):
-            part = asked[start : start + LOOKUPS_AT_ONCE]
-            ledgers = await asyncio.gather(*(self._bus.last(DELIVERIES, subject) for *_, subject in part))
-            for (alert_id, name, delivery_id, _), last in zip(part, ledgers, strict=True):
-                if last is not None:
-                    self._decided[alert_id].opened.add(name)
-                    self._opened[delivery_id] = _goes_on(last)
+        async for (alert_id, name, delivery_id), last in last_of(self._bus, DELIVERIES, asked):
+            if last is not None:
+                self._decided[alert_id].opened.add(name)
+                self._opened[delivery_id] = _goes_on(last)
 
     def without_opened(self, outbox: Outbox) -> Outbox:
         """Leave only deliveries that are not open yet, and work whose delivery has not ended: it may have been begun

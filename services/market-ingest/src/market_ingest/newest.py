@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from market_ingest.columns import Candles, Instrument, candles_of
+from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import CandlesClosed
 from tocsin_common.streams import CANDLES
@@ -13,8 +13,6 @@ from tocsin_common.subjects import candles as candles_subject
 
 Key = tuple[Instrument, str]
 """Instrument and timeframe."""
-
-LOOKUPS_AT_A_TIME = 64
 
 SEARCH_BACK = 100_000
 """Messages looked through for a candle that something else came after: corrections and history come within minutes
@@ -33,18 +31,15 @@ async def newest_candles(bus: Bus, keys: Sequence[Key], through_seq: int) -> dic
     nothing else, the last of those. Keys whose last message comes later may be missing. Raises Unreachable."""
     found: dict[Key, Candles] = {}
     covered: dict[Key, CandlesClosed | None] = {}
-    for at in range(0, len(keys), LOOKUPS_AT_A_TIME):
-        some = keys[at : at + LOOKUPS_AT_A_TIME]
-        messages = await asyncio.gather(*(bus.last(CANDLES, _stored_subject(key)) for key in some))
-        for key, message in zip(some, messages, strict=True):
-            event = message.event() if message is not None else None
-            if message is None or not isinstance(event, CandlesClosed):
-                continue
-            known = message.seq <= through_seq
-            if not is_built(event):
-                covered[key] = event if known else None
-            elif known:
-                found[key] = candles_of(event)
+    async for key, message in last_of(bus, CANDLES, {key: _stored_subject(key) for key in keys}):
+        event = message.event() if message is not None else None
+        if message is None or not isinstance(event, CandlesClosed):
+            continue
+        known = message.seq <= through_seq
+        if not is_built(event):
+            covered[key] = event if known else None
+        elif known:
+            found[key] = candles_of(event)
     return found | await _uncovered(bus, covered, through_seq)
 
 

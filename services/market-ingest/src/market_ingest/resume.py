@@ -10,7 +10,6 @@ again. What was stored after that mark is not stored again:
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from market_ingest.ingest import Key, Progress
 from market_ingest.marks import Backlog
 from market_ingest.newest import is_built, newest_candles
 from market_ingest.sources.chunk import Source
+from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import CandlesClosed, ClockAdvanced, TradesReceived
 from tocsin_common.streams import CANDLES, CLOCK, TRADES, Stream
@@ -34,7 +34,6 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 log = structlog.get_logger()
 
 MARKS_AT_A_TIME = 5_000
-LOOKUPS_AT_A_TIME = 64
 
 HOLD_MS = MINUTE_MS
 """Longest grace: a stored candle has closed again when the clock is this far past its end."""
@@ -128,13 +127,9 @@ async def resume_empty(bus: Bus, source: Source) -> Resumed:
 
 async def last_trades(bus: Bus, instruments: Sequence[Instrument]) -> list[TradesReceived]:
     """The last stored trades of each."""
-    stored: list[TradesReceived] = []
-    for at in range(0, len(instruments), LOOKUPS_AT_A_TIME):
-        some = instruments[at : at + LOOKUPS_AT_A_TIME]
-        messages = await asyncio.gather(*(bus.last(TRADES, _stored_trades_subject(one)) for one in some))
-        events = [message.event() for message in messages if message is not None]
-        stored += [event for event in events if isinstance(event, TradesReceived)]
-    return stored
+    subjects = {instrument: _stored_trades_subject(instrument) for instrument in instruments}
+    events = [message.event() async for _, message in last_of(bus, TRADES, subjects) if message is not None]
+    return [event for event in events if isinstance(event, TradesReceived)]
 
 
 def _stored_trades_subject(instrument: Instrument) -> str:
