@@ -188,6 +188,18 @@ async def test_what_fails_at_once_is_taken_up_by_the_queue_when_its_time_has_com
     ]
 
 
+async def test_what_fails_at_once_is_not_tried_again_at_once_by_the_queue(hook: tuple[Desk, WebhookServer]) -> None:
+    desk, server = hook
+    server.faults.append(Fault(status=503))
+    incoming = await desk.begin()
+    await desk.sender.finish()
+    with pytest.raises(Retryable) as caught:
+        await desk.sender.handle(incoming)
+    assert caught.value.retry_after_s is not None
+    assert caught.value.retry_after_s > 0
+    assert server.requests == 1
+
+
 async def test_with_all_hands_full_work_is_left_to_the_queue(hook: tuple[Desk, WebhookServer]) -> None:
     desk, server = hook
     begun = [await desk.begin(f"alert {number}") for number in range(4)]

@@ -100,8 +100,6 @@ class Sender:
     def begin(self, due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         """Start on work whose ledger was opened just now, at `seq`. It comes by the queue as well: what fails here is
         taken up again there, and with all hands full nothing is started."""
-        now_ms = self._now_ms()
-        self._not_before_ms = {one: at_ms for one, at_ms in self._not_before_ms.items() if at_ms > now_ms}
         if len(self._begun) < self._at_once and due.delivery_id not in self._in_hand:
             self._in_hand.add(due.delivery_id)
             self._begun[due.delivery_id] = asyncio.create_task(self._go_on_at_once(due, opened, seq))
@@ -131,17 +129,14 @@ class Sender:
             await asyncio.wait((begun,))
         if due.delivery_id in self._in_hand:
             raise Retryable("under_way", retry_after_s=LOOK_AGAIN_S)
-        if (wait_ms := self._not_before_ms.get(due.delivery_id, 0) - self._now_ms()) > 0:
+        if (wait_ms := self._not_before_ms.pop(due.delivery_id, 0) - self._now_ms()) > 0:
             raise Retryable("under_way", retry_after_s=wait_ms / 1000)
         self._in_hand.add(due.delivery_id)
         try:
-            await self._step(due)
+            await self._go_on(due, *await self._ledger(due))
         finally:
             self._in_hand.discard(due.delivery_id)
         return []
-
-    async def _step(self, due: SendDue) -> None:
-        await self._go_on(due, *await self._ledger(due))
 
     async def _go_on(self, due: SendDue, last: DeliveryChanged | None, seq: int) -> None:
         destination = self._destination(due)
