@@ -40,17 +40,12 @@ class Rules:
         self._take_out(rule.rule_id)
         self._rules[rule.rule_id] = rule
         self._revisions[rule.rule_id] = revision
-        if not rule.enabled:
-            return
-        match rule:
-            case PriceRule():
-                self._prices.put(rule)
-            case MoveRule():
-                self._moves.put(rule)
-            case VolumeRule():
-                self._volumes.put(rule)
-            case _:
+        if rule.enabled:
+            group = self._group_of(rule)
+            if group is None:
                 self._answers.clear()
+            else:
+                group.put(rule)
 
     def drop(self, rule_id: str) -> None:
         self._take_out(rule_id)
@@ -62,15 +57,22 @@ class Rules:
         rule = self._rules.get(rule_id)
         if rule is None or not rule.enabled:
             return
+        group = self._group_of(rule)
+        if group is None:
+            self._answers.clear()
+        else:
+            group.drop(rule)
+
+    def _group_of(self, rule: AlertRule) -> Grouped[Any, Any, Any] | None:
+        """Where a rule on prices or volumes is kept; None: it is asked per kind of event."""
         match rule:
             case PriceRule():
-                self._prices.drop(rule)
+                return self._prices
             case MoveRule():
-                self._moves.drop(rule)
+                return self._moves
             case VolumeRule():
-                self._volumes.drop(rule)
-            case _:
-                self._answers.clear()
+                return self._volumes
+        return None
 
     def revision(self, rule: AlertRule) -> int:
         """Which writing of a rule in force this is."""

@@ -7,11 +7,11 @@ dark where the reader likes that. Nothing is loaded from anywhere; the picture c
 from __future__ import annotations
 
 import html
-from datetime import UTC, datetime
 from string import Template
 
 from alerting.channels import Message
 from alerting.channels.text import cut, one_line
+from alerting.wording import moment
 
 TEXT_MAX = 100_000
 PREVIEW_MAX = 140
@@ -103,7 +103,7 @@ def page(message: Message) -> str:
     )
     return _PAGE.substitute(
         preview=html.escape(cut(one_line(message.text), PREVIEW_MAX)),
-        moment=datetime.fromtimestamp(message.ts_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        moment=moment(message.ts_ms),
         title=title,
         text=_TEXT.substitute(text=text) if text else "",
         picture=_PICTURE.substitute(picture=PICTURE_ID, title=title) if message.picture is not None else "",
