@@ -43,18 +43,13 @@ class PushServer(HttpServer):
         return f"{_text(public)} {_text(self.auth)}"
 
     def add_routes(self, app: web.Application) -> None:
-        app.router.add_post(self.path, self._receive)
+        app.router.add_post(self.path, self.received)
 
     def error(self, status: int, retry_after_s: float | None) -> web.Response:
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
         return web.json_response({"code": status, "errno": 999}, status=status, headers=headers)
 
-    async def _receive(self, request: web.Request) -> web.Response:
-        await self.asked()
-        body = await request.read()
-        fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is not None:
-            return response
+    async def take(self, request: web.Request, body: bytes) -> web.Response:
         if (problem := self._problem(request, body)) is not None:
             return problem
         event = json.loads(http_ece.decrypt(body, private_key=self.browser, auth_secret=self.auth))
@@ -64,8 +59,7 @@ class PushServer(HttpServer):
         await self.accept(
             text="\n".join(lines), address=self.path, key=topic, ref="", raw=event, headers=dict(request.headers)
         )
-        created = web.Response(status=201, headers={"Location": f"{self.origin}/message/{len(self.accepted)}"})
-        return self.answer(fault, request, created)
+        return web.Response(status=201, headers={"Location": f"{self.origin}/message/{len(self.accepted)}"})
 
     def _problem(self, request: web.Request, body: bytes) -> web.Response | None:
         """The refusal of what no push service takes."""

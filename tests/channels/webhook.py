@@ -28,18 +28,13 @@ class WebhookServer(HttpServer):
         return self.origin + self.path
 
     def add_routes(self, app: web.Application) -> None:
-        app.router.add_post(self.path, self._receive)
+        app.router.add_post(self.path, self.received)
 
     def error(self, status: int, retry_after_s: float | None) -> web.Response:
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
         return web.Response(status=status, text="refused", headers=headers)
 
-    async def _receive(self, request: web.Request) -> web.Response:
-        await self.asked()
-        body = await request.read()
-        fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is not None:
-            return response
+    async def take(self, request: web.Request, body: bytes) -> web.Response:
         if problem := self._problem(request, body):
             return web.Response(status=401, text=problem)
         event = json.loads(body)
@@ -50,7 +45,7 @@ class WebhookServer(HttpServer):
         await self.accept(
             text="\n".join(lines), address=self.path, key=key, ref="", raw=event, headers=dict(request.headers)
         )
-        return self.answer(fault, request, web.Response(status=204))
+        return web.Response(status=204)
 
     def _problem(self, request: web.Request, body: bytes) -> str:
         """Why the request is not authentic; "" when it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.alerts import a_signal
 
 from alerting.audience import Audience, Decided, Doorkeeper
 from alerting.causes import Match
@@ -12,28 +13,12 @@ from alerting.limits import Rung
 from alerting.pipeline import Pipeline
 from alerting.silences import Silences
 from tocsin_common.documents import Destination, Hours, SignalRule, Silence, Subscriber
-from tocsin_common.events import AlertRaised, AlertSuppressed, SignalRaised
+from tocsin_common.events import AlertRaised, AlertSuppressed
 
 NOON_MS = 1_723_118_400_000
 """2024-08-08 12:00 UTC, a Thursday."""
 
-SIGNAL = SignalRaised(
-    strategy="ema_cross",
-    strategy_version="1",
-    params_hash="p",
-    exchange="binance",
-    symbol="BTC/USDT",
-    timeframe="1h",
-    candle_open_ms=NOON_MS - 3_600_000,
-    confirmed_ms=NOON_MS,
-    side="long",
-    confidence=72,
-    entry=100.0,
-    stop=90.0,
-    targets=[],
-    expires_ms=NOON_MS + 3_600_000,
-    reasons=[],
-)
+SIGNAL = a_signal(NOON_MS)
 PHONE = Destination(channel="telegram", address="4242")
 HOOK = Destination(channel="webhook", address="https://example.org")
 MAIL = Destination(channel="email", address="ada@example.org")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.alerts import a_signal
 
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
@@ -256,24 +257,8 @@ def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
     return rules, [ada, bob]
 
 
-def signal(number: int) -> SignalRaised:
-    return SignalRaised(
-        strategy="s",
-        strategy_version="1",
-        params_hash="p",
-        exchange="x",
-        symbol="A/B",
-        timeframe="1m",
-        candle_open_ms=number * 60_000,
-        confirmed_ms=(number + 1) * 60_000,
-        side="long",
-        confidence=50,
-        entry=100.0,
-        stop=90.0,
-        targets=[110.0],
-        expires_ms=(number + 10) * 60_000,
-        reasons=[],
-    )
+def minute(number: int) -> SignalRaised:
+    return a_signal((number + 1) * 60_000, exchange="x", symbol="A/B", timeframe="1m")
 
 
 def trade(number: int, price: float) -> TradesReceived:
@@ -371,7 +356,7 @@ async def simulate(seed: int, *, changing: bool = False) -> None:
         await bus.bucket(SUBSCRIBERS).put(subscriber.subscriber_id, encode(subscriber))
     signals = random.randrange(1, 8)
     prices = [random.choice([99.0, 101.0, 110.0]) for _ in range(random.randrange(2, 10))]
-    inputs = [signal(number) for number in range(signals)] + [trade(n, price) for n, price in enumerate(prices)]
+    inputs = [minute(number) for number in range(signals)] + [trade(n, price) for n, price in enumerate(prices)]
     feed = asyncio.create_task(feed_slowly(bus, inputs, random))
     expected = rings_of_signals(signals) | rings_of_prices(prices)
     receivers = Receivers(random, fault_rate=random.choice([0.0, 0.2, 0.6]))

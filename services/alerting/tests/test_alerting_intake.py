@@ -9,6 +9,7 @@ from typing import TypeGuard
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.alerts import a_signal
 
 from alerting.audience import Doorkeeper
 from alerting.directory import Directory
@@ -62,24 +63,8 @@ from tocsin_common.streams import (
 )
 
 
-def signal(number: int) -> SignalRaised:
-    return SignalRaised(
-        strategy="s",
-        strategy_version="1",
-        params_hash="p",
-        exchange="x",
-        symbol="A/B",
-        timeframe="1m",
-        candle_open_ms=number * 60_000,
-        confirmed_ms=(number + 1) * 60_000,
-        side="long",
-        confidence=50,
-        entry=100.0,
-        stop=90.0,
-        targets=[],
-        expires_ms=(number + 10) * 60_000,
-        reasons=[],
-    )
+def minute(number: int) -> SignalRaised:
+    return a_signal((number + 1) * 60_000, exchange="x", symbol="A/B", timeframe="1m")
 
 
 def trade(number: int, price: float) -> TradesReceived:
@@ -161,7 +146,7 @@ def rings(events: Sequence[Event]) -> list[str]:
 
 
 async def test_what_was_begun_before_it_was_queued_is_due_again_after_a_crash(bus: MemoryBus) -> None:
-    await bus.publish([signal(1)])
+    await bus.publish([minute(1)])
     killed = await Alerting(bus, ALERTING_SIGNALS).start()
     outbox = await killed.intake.decide(await killed.fetch())
     await bus.publish([*outbox.alerts, *outbox.queued])
@@ -176,7 +161,7 @@ async def test_what_was_begun_before_it_was_queued_is_due_again_after_a_crash(bu
 
 
 async def test_a_batch_published_but_not_acknowledged_is_not_published_again(bus: MemoryBus) -> None:
-    await bus.publish([signal(1), signal(2)])
+    await bus.publish([minute(1), minute(2)])
     first = await Alerting(bus, ALERTING_SIGNALS).start()
     await bus.publish(await first.intake.handle(await first.fetch()))
     assert await counts(bus) == [2, 4, 4]
@@ -188,7 +173,7 @@ async def test_a_batch_published_but_not_acknowledged_is_not_published_again(bus
 
 @pytest.mark.parametrize("stored", range(1, 10))
 async def test_a_batch_published_in_part_is_completed_after_a_restart(bus: MemoryBus, stored: int) -> None:
-    await bus.publish([signal(1), signal(2)])
+    await bus.publish([minute(1), minute(2)])
     first = await Alerting(bus, ALERTING_SIGNALS).start()
     await bus.publish((await first.intake.decide(await first.fetch())).events()[:stored])
     forget_ids(bus, ALERTS, DELIVERIES, SEND)
@@ -206,7 +191,7 @@ async def due_work(bus: MemoryBus) -> list[Event]:
 
 
 async def test_a_failed_publish_is_repeated_without_the_part_that_was_stored(bus: MemoryBus) -> None:
-    await bus.publish([signal(1)])
+    await bus.publish([minute(1)])
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     batch = await alerting.fetch()
     events = (await alerting.intake.decide(batch)).events()
@@ -277,9 +262,9 @@ SELDOM = SignalRule(rule_id="all", name="all", subscribers=["ada"], at_most_ever
 
 async def test_what_rang_when_is_known_after_a_restart_from_the_stream_of_alerts(bus: MemoryBus) -> None:
     await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
-    await bus.publish([signal(1)])
+    await bus.publish([minute(1)])
     assert ringing(await (await Alerting(bus, ALERTING_SIGNALS).start()).take()) == [120_000]
-    await bus.publish([signal(2), signal(3)])
+    await bus.publish([minute(2), minute(3)])
     assert ringing(await (await Alerting(bus, ALERTING_SIGNALS).start()).take()) == ["cooldown", 240_000]
 
 
@@ -287,7 +272,7 @@ async def test_a_rule_written_again_starts_anew(bus: MemoryBus) -> None:
     once = msgspec.structs.replace(SELDOM, frequency="once")
     for number in range(2):
         await bus.bucket(ALERT_RULES).put("all", encode(once))
-        await bus.publish([signal(2 * number), signal(2 * number + 1)])
+        await bus.publish([minute(2 * number), minute(2 * number + 1)])
         alerting = await Alerting(bus, ALERTING_SIGNALS).start()
         assert ringing(await alerting.take()) == [60_000 * (2 * number + 1), "cooldown"]
 
@@ -295,7 +280,7 @@ async def test_a_rule_written_again_starts_anew(bus: MemoryBus) -> None:
 @pytest.mark.parametrize("stored", range(4))
 async def test_what_was_decided_before_a_crash_stands_whatever_was_set_since(bus: MemoryBus, stored: int) -> None:
     await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
-    await bus.publish([signal(1), signal(2), signal(3)])
+    await bus.publish([minute(1), minute(2), minute(3)])
     killed = await Alerting(bus, ALERTING_SIGNALS).start()
     decided = (await killed.intake.decide(await killed.fetch())).alerts
     assert ringing(decided) == [120_000, "cooldown", 240_000]
@@ -312,7 +297,7 @@ async def test_what_was_decided_before_a_crash_stands_whatever_was_set_since(bus
 
 async def test_a_failed_publish_is_repeated_with_the_same_decisions(bus: MemoryBus) -> None:
     await bus.bucket(ALERT_RULES).put("all", encode(SELDOM))
-    await bus.publish([signal(number) for number in range(4)])
+    await bus.publish([minute(number) for number in range(4)])
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     batch = await alerting.fetch()
     first = ringing((await alerting.intake.decide(batch)).alerts)
@@ -435,7 +420,7 @@ async def test_a_snapshot_nobody_can_read_is_passed_over(bus: MemoryBus) -> None
 
 async def test_another_event_on_the_stream_is_rejected(bus: MemoryBus) -> None:
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
-    await bus.publish([signal(1)])
+    await bus.publish([minute(1)])
     [item] = await alerting.fetch()
     stranger = PortfolioOpened(portfolio="main", n=1, ts_ms=1, currency="USDT", cash=Decimal(1))
     with pytest.raises(Rejected):
@@ -443,7 +428,7 @@ async def test_another_event_on_the_stream_is_rejected(bus: MemoryBus) -> None:
 
 
 async def test_what_is_decided_is_counted(bus: MemoryBus) -> None:
-    await bus.publish([signal(1)])
+    await bus.publish([minute(1)])
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     await alerting.take()
     sample = alerting.registry.get_sample_value
@@ -456,7 +441,7 @@ async def test_new_input_is_published_without_a_single_look_at_what_is_stored(
     bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
-    await bus.publish([signal(number) for number in range(500)])
+    await bus.publish([minute(number) for number in range(500)])
     looks: list[str] = []
     monkeypatch.setattr(bus, "last", lambda *_: looks.append("last"))
     monkeypatch.setattr(bus, "reader", lambda *_, **__: looks.append("reader"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.alerts import a_signal
 
 from alerting.causes import Match
 from alerting.limits import Rung
@@ -17,24 +18,8 @@ from tocsin_common.events import SignalRaised
 HOUR_MS = 3_600_000
 
 
-def signal(confirmed_ms: int, symbol: str = "A/B", timeframe: str = "1h") -> SignalRaised:
-    return SignalRaised(
-        strategy="s",
-        strategy_version="1",
-        params_hash="p",
-        exchange="x",
-        symbol=symbol,
-        timeframe=timeframe,
-        candle_open_ms=confirmed_ms - HOUR_MS,
-        confirmed_ms=confirmed_ms,
-        side="long",
-        confidence=50,
-        entry=100.0,
-        stop=90.0,
-        targets=[],
-        expires_ms=confirmed_ms + HOUR_MS,
-        reasons=[],
-    )
+def on_x(confirmed_ms: int, symbol: str = "A/B", timeframe: str = "1h") -> SignalRaised:
+    return a_signal(confirmed_ms, exchange="x", symbol=symbol, timeframe=timeframe)
 
 
 def crossing(ts_ms: int) -> Crossing:
@@ -65,29 +50,29 @@ def decisions(rung: Rung, rule: AlertRule, causes: Sequence[SignalRaised | Cross
 
 def test_a_rule_without_limits_always_rings_and_nothing_is_looked_up_for_it() -> None:
     rung = Rung()
-    assert rung.unknown([Match.of(rule(), 1, signal(0), stored_ms=0)]) == []
-    assert decisions(rung, rule(), [signal(HOUR_MS), signal(HOUR_MS)]) == ["rings", "rings"]
+    assert rung.unknown([Match.of(rule(), 1, on_x(0), stored_ms=0)]) == []
+    assert decisions(rung, rule(), [on_x(HOUR_MS), on_x(HOUR_MS)]) == ["rings", "rings"]
 
 
 def test_once_is_once_for_each_instrument() -> None:
-    causes = [signal(HOUR_MS), signal(HOUR_MS, "C/D"), signal(9 * HOUR_MS), signal(9 * HOUR_MS, "C/D")]
+    causes = [on_x(HOUR_MS), on_x(HOUR_MS, "C/D"), on_x(9 * HOUR_MS), on_x(9 * HOUR_MS, "C/D")]
     assert decisions(Rung(), rule(frequency="once"), causes) == ["rings", "rings", "once", "once"]
 
 
 def test_at_most_every_counts_from_the_last_ring_and_not_from_what_it_spared() -> None:
-    causes = [signal(ts_ms) for ts_ms in (0, 9_000, 9_999, 10_000, 19_999, 20_000)]
+    causes = [on_x(ts_ms) for ts_ms in (0, 9_000, 9_999, 10_000, 19_999, 20_000)]
     found = decisions(Rung(), rule(at_most_every_s=10), causes)
     assert found == ["rings", "too_often", "too_often", "rings", "too_often", "rings"]
 
 
 def test_a_cooldown_is_for_all_instruments_of_the_rule() -> None:
-    causes = [signal(0), signal(1_000, "C/D"), signal(10_000, "C/D")]
+    causes = [on_x(0), on_x(1_000, "C/D"), on_x(10_000, "C/D")]
     assert decisions(Rung(), rule(cooldown_s=10), causes) == ["rings", "cooldown", "rings"]
     assert decisions(Rung(), rule(at_most_every_s=10), causes) == ["rings", "rings", "too_often"]
 
 
 def test_a_signal_belongs_to_the_candle_that_it_closes() -> None:
-    causes = [signal(HOUR_MS), signal(HOUR_MS), signal(2 * HOUR_MS)]
+    causes = [on_x(HOUR_MS), on_x(HOUR_MS), on_x(2 * HOUR_MS)]
     assert decisions(Rung(), rule(frequency="once_per_candle"), causes) == ["rings", "same_candle", "rings"]
 
 
@@ -101,9 +86,9 @@ def test_a_price_belongs_to_the_candle_it_is_in() -> None:
 
 def test_another_writing_of_a_rule_starts_anew() -> None:
     once, rung = rule(frequency="once"), Rung()
-    assert decisions(rung, once, [signal(0)]) == ["rings"]
+    assert decisions(rung, once, [on_x(0)]) == ["rings"]
     rung.settle()
-    rewritten = Match.of(once, 2, signal(HOUR_MS), stored_ms=0)
+    rewritten = Match.of(once, 2, on_x(HOUR_MS), stored_ms=0)
     [line] = rung.unknown([rewritten])
     rung.learn(line, None)
     assert rung.too_soon(rewritten) is None

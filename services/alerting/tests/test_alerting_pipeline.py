@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.alerts import a_signal
 
 from alerting.audience import Doorkeeper
 from alerting.causes import Cause, Match
@@ -13,18 +14,9 @@ from alerting.render import of_crossing, of_signal
 from alerting.silences import Silences
 from alerting.wording import change, duration, moment, price, words
 from tocsin_common.documents import AlertRule, Destination, PriceRule, SignalRule, Subscriber
-from tocsin_common.events import AlertRaised, AlertSuppressed, SignalRaised, encode
+from tocsin_common.events import AlertRaised, AlertSuppressed, encode
 
-SIGNAL = SignalRaised(
-    strategy="ema_cross",
-    strategy_version="1",
-    params_hash="p",
-    exchange="binance",
-    symbol="BTC/USDT",
-    timeframe="1h",
-    candle_open_ms=1_723_161_600_000,
-    confirmed_ms=1_723_165_200_000,
-    side="long",
+SIGNAL = a_signal(
     confidence=72,
     entry=64_123.5,
     stop=63_000.0,

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.alerts import a_signal
 
 from alerting.rules import Rules
 from tocsin_common.documents import FeedRule, OutcomeRule, PriceRule, SignalRule
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
-
-
-def raised(**given: object) -> SignalRaised:
-    fields = {
-        "strategy": "ema_cross",
-        "strategy_version": "1",
-        "params_hash": "p",
-        "exchange": "binance",
-        "symbol": "BTC/USDT",
-        "timeframe": "1h",
-        "candle_open_ms": 1_723_161_600_000,
-        "confirmed_ms": 1_723_165_200_000,
-        "side": "long",
-        "confidence": 70,
-        "entry": 100.0,
-        "stop": 95.0,
-        "targets": [105.0, 110.0],
-        "expires_ms": 1_723_200_000_000,
-        "reasons": ["close above the trend"],
-    }
-    return SignalRaised(**{**fields, **given})  # type: ignore[arg-type]  # test data by name
 
 
 def rule(rule_id: str = "r", **given: object) -> SignalRule:
@@ -41,8 +21,8 @@ def matched(rules: Rules, signal: SignalRaised) -> list[str]:
 def test_a_rule_without_conditions_wants_every_signal() -> None:
     rules = Rules()
     rules.put(rule())
-    assert matched(rules, raised()) == ["r"]
-    assert matched(rules, raised(symbol="ETH/BTC", side="short", exchange="kraken")) == ["r"]
+    assert matched(rules, a_signal()) == ["r"]
+    assert matched(rules, a_signal(symbol="ETH/BTC", side="short", exchange="kraken")) == ["r"]
 
 
 @pytest.mark.parametrize(
@@ -59,26 +39,26 @@ def test_a_rule_without_conditions_wants_every_signal() -> None:
 def test_every_condition_must_hold(condition: dict[str, object], other: dict[str, object]) -> None:
     rules = Rules()
     rules.put(rule(**condition))
-    assert matched(rules, raised()) == ["r"]
-    assert matched(rules, raised(**other)) == []
+    assert matched(rules, a_signal()) == ["r"]
+    assert matched(rules, a_signal(**other)) == []
 
 
 def test_a_disabled_rule_wants_nothing() -> None:
     rules = Rules()
     rules.put(rule(enabled=False))
-    assert matched(rules, raised()) == []
+    assert matched(rules, a_signal()) == []
 
 
 def test_a_changed_rule_is_asked_anew() -> None:
     rules = Rules()
     rules.put(rule(timeframes=["1h"]))
-    assert matched(rules, raised()) == ["r"]
+    assert matched(rules, a_signal()) == ["r"]
     rules.put(rule(timeframes=["4h"]))
-    assert matched(rules, raised()) == []
+    assert matched(rules, a_signal()) == []
     rules.put(rule("second"))
-    assert matched(rules, raised()) == ["second"]
+    assert matched(rules, a_signal()) == ["second"]
     rules.drop("second")
-    assert matched(rules, raised()) == []
+    assert matched(rules, a_signal()) == []
 
 
 def test_price_rules_are_sorted_by_level_per_instrument() -> None:

@@ -14,6 +14,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from tests.alerts import a_signal
 from tests.channels import DiscordServer, PushServer, SmtpServer, TelegramServer, WebhookServer
 
 from alerting.channels.vapid import new_keys
@@ -36,23 +37,7 @@ SIGNALS = 40
 
 
 def raised(number: int) -> SignalRaised:
-    return SignalRaised(
-        strategy="ema_cross",
-        strategy_version="1",
-        params_hash="p",
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1m",
-        candle_open_ms=number * 60_000,
-        confirmed_ms=(number + 1) * 60_000,
-        side="short",
-        confidence=50,
-        entry=100.0,
-        stop=110.0,
-        targets=[90.0],
-        expires_ms=(number + 10) * 60_000,
-        reasons=["fell"],
-    )
+    return a_signal((number + 1) * 60_000, timeframe="1m", side="short", stop=110.0, targets=[90.0], reasons=["fell"])
 
 
 def candles() -> CandlesClosed:
