@@ -57,7 +57,7 @@ types: $(VENV)/.dev
 
 # A third of the time tests wait (for leases to expire, connections to be lost): three processes fill two processors.
 tests: $(VENV)/.dev
-	@$(BIN)/python -m pytest --durations=10 --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --durations=10 --numprocesses=3 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 bench: $(VENV)/.dev ## measure throughput and latency; prints each figure with its limit
 	@$(BIN)/python -m bench

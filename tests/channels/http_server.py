@@ -42,21 +42,6 @@ class HttpServer(Recorder, ABC):
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def received(self, request: web.Request) -> web.Response:
-        """How most take a request: counted, read, perhaps spoiled, and else accepted."""
-        await self.asked()
-        body = await request.read()
-        fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is None:
-            response = await self.take(request, body)
-            if response.status < 300:
-                response = self.answer(fault, request, response)
-        return response
-
-    async def take(self, request: web.Request, body: bytes) -> web.Response:
-        """Accept a message, or refuse it (300 and up), where `received` is the route's handler."""
-        raise NotImplementedError
-
     async def commit(self, fault: Fault | None, request: web.Request) -> web.Response | None:
         """Commit a fault before anything is accepted; None: go on. A reset after acceptance is `cut_after`."""
         if fault is None or fault.after_accept:
@@ -79,3 +64,23 @@ def cut(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
+
+
+@dataclass
+class Inbox(HttpServer):
+    """A receiver all of whose messages come the same way: `received` is its routes' handler."""
+
+    async def received(self, request: web.Request) -> web.Response:
+        """Answer a request: it is counted, read, perhaps spoiled, and else taken."""
+        await self.asked()
+        body = await request.read()
+        fault = self.next_fault()
+        if (response := await self.commit(fault, request)) is None:
+            response = await self.take(request, body)
+            if response.status < 300:
+                response = self.answer(fault, request, response)
+        return response
+
+    @abstractmethod
+    async def take(self, request: web.Request, body: bytes) -> web.Response:
+        """Accept a message, or refuse it (300 and up)."""

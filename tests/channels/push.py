@@ -13,14 +13,14 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
-from tests.channels.http_server import HttpServer
+from tests.channels.http_server import Inbox
 
 MESSAGE_MAX = 4_096
 """Bytes a push service has to take, and this one takes no more."""
 
 
 @dataclass
-class PushServer(HttpServer):
+class PushServer(Inbox):
     """`vapid_public`: the key the subscription was made with (`applicationServerKey`). `topics`: how often each
     came."""
 

@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from tests.channels.http_server import HttpServer
+from tests.channels.http_server import Inbox
 
 TOLERANCE_S = 300
 
 
 @dataclass
-class WebhookServer(HttpServer):
+class WebhookServer(Inbox):
     """`url` is where to post. Without a `secret` signatures are not asked for. `ids` holds every webhook-id once."""
 
     secret: str = ""
