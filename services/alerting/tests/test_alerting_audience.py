@@ -128,6 +128,8 @@ def test_a_silence_taken_back_is_over() -> None:
         (subscriber(quiet_hours=MORNING), "info", None),
         (subscriber(severities=["warning", "critical"]), "info", "severity_off"),
         (subscriber(severities=["warning", "critical"]), "warning", None),
+        (subscriber(preferences={"signal": "off"}), "critical", "kind_off"),
+        (subscriber(preferences={"signal": "silent", "price": "off"}), "info", None),
         (subscriber(muted_until_ms=NOON_MS + 1, quiet_hours=MIDDAY, wakes_for=["critical"]), "critical", "muted"),
     ],
 )

@@ -11,7 +11,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field, replace
 
 import pytest
-from tests.channels import DiscordServer, Fault, PushServer, Recorder, SmtpServer, TelegramServer, WebhookServer
+from tests.channels import (
+    Accepted,
+    DiscordServer,
+    Fault,
+    PushServer,
+    Recorder,
+    SmtpServer,
+    TelegramServer,
+    WebhookServer,
+)
 
 from alerting.channels import Ambiguous, Channel, Message
 from alerting.channels.discord import Discord
@@ -126,6 +135,16 @@ RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
 }
 
 
+SILENCE: dict[str, Callable[[Accepted], bool]] = {
+    "telegram": lambda accepted: accepted.raw.get("disable_notification") in (True, "true"),
+    "discord": lambda accepted: accepted.raw.get("flags") == 4096,
+    "email": lambda accepted: "silent" in accepted.text,
+    "webhook": lambda accepted: accepted.raw["data"]["silent"],
+    "webpush": lambda accepted: (accepted.headers["Urgency"], accepted.raw["silent"]) == ("low", True),
+}
+"""Whether what was accepted asks for silence."""
+
+
 @pytest.fixture(params=RIGS)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with RIGS[request.param]() as rig:
@@ -161,6 +180,12 @@ async def test_a_message_arrives_with_title_text_and_fields(rig: Rig, message: M
     assert message.text in text
     for name, value in message.fields.items():
         assert any(name in line and value in line for line in text.splitlines())
+
+
+async def test_a_silent_message_makes_no_sound_where_the_channel_knows_silence(rig: Rig, message: Message) -> None:
+    for silent in (False, True):
+        await rig.channel.send(replace(message, delivery_id=f"d{silent}", silent=silent), rig.destination)
+    assert [SILENCE[rig.name](accepted) for accepted in rig.server.accepted] == [False, rig.name != "email"]
 
 
 async def test_the_receivers_own_id_is_given_back(rig: Rig, message: Message) -> None:

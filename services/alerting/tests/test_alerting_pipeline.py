@@ -67,6 +67,11 @@ def test_the_signal_goes_along_where_a_picture_of_it_is_shown() -> None:
     assert price_due.signal is None
 
 
+def test_a_kind_is_silent_for_whom_it_is_and_a_sound_for_others() -> None:
+    due = run(subscriber("ada", PHONE, HOOK, preferences={"signal": "silent"}), subscriber("bob", PHONE)).due
+    assert {(event.subscriber_id, event.silent) for event in due} == {("ada", True), ("bob", False)}
+
+
 def test_the_time_to_deliver_counts_from_when_the_cause_was_stored() -> None:
     assert run(subscriber("ada", PHONE)).due[0].deadline_ms == 61_000
 

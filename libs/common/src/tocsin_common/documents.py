@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tocsin_common.errors import Malformed
-from tocsin_common.events import ChannelName, FeedState, Severity, Side
+from tocsin_common.events import AlertKind, ChannelName, FeedState, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -19,6 +19,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 Frequency = Literal["every", "once", "once_per_candle"]
+Preference = Literal["on", "silent", "off"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,7 +159,8 @@ class Subscriber(Document, frozen=True, kw_only=True):
     """Somebody who gets alerts. All times are market time.
 
     `muted_until_ms`: no alerts of before that (0: not muted). `quiet_hours`: none in these, but for the severities in
-    `wakes_for`. `severities`: only these, ever; none given: all.
+    `wakes_for`. `severities`: only these, ever; none given: all. `preferences`, by kind of alert: `silent` ones come
+    without a sound, `off` ones not at all, and those not named are on.
     """
 
     subscriber_id: Name
@@ -169,6 +171,7 @@ class Subscriber(Document, frozen=True, kw_only=True):
     quiet_hours: Hours | None = None
     wakes_for: list[Severity] = []
     severities: list[Severity] = []
+    preferences: dict[AlertKind, Preference] = {}
 
 
 class Silence(Document, frozen=True, kw_only=True):

@@ -97,6 +97,8 @@ def unwilling(subscriber: Subscriber | None, match: Match) -> Suppressed | None:
         return Suppressed.MUTED
     if subscriber.severities and rule.severity not in subscriber.severities:
         return Suppressed.SEVERITY_OFF
+    if subscriber.preferences.get(match.kind) == "off":
+        return Suppressed.KIND_OFF
     quiet = subscriber.quiet_hours
     if quiet and rule.severity not in subscriber.wakes_for and within(quiet, match.ts_ms):
         return Suppressed.QUIET_HOURS

@@ -22,6 +22,7 @@ class Suppressed(StrEnum):
     SUBSCRIBER_DISABLED = "subscriber_disabled"
     MUTED = "muted"
     SEVERITY_OFF = "severity_off"
+    KIND_OFF = "kind_off"
     QUIET_HOURS = "quiet_hours"
     NO_DESTINATION = "no_destination"
     NO_CHANNEL = "no_channel"

@@ -323,4 +323,13 @@ class Sender:
 def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
     """What the channel gets; an alert that is late says so."""
     fields = {**due.fields, "Late by": duration(age_s)} if age_s >= LATE_S else due.fields
-    return Message(due.delivery_id, due.alert_id, due.title, due.text, fields, due.ts_ms, picture)
+    return Message(
+        delivery_id=due.delivery_id,
+        alert_id=due.alert_id,
+        title=due.title,
+        text=due.text,
+        fields=fields,
+        ts_ms=due.ts_ms,
+        picture=picture,
+        silent=due.silent,
+    )

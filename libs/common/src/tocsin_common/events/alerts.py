@@ -96,7 +96,7 @@ class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
 class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock).
 
-    `signal` is what the alert is about, for a channel that shows a picture of it.
+    `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no sound.
     """
 
     delivery_id: str
@@ -110,6 +110,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     queued_ms: int
     deadline_ms: int
     signal: SignalRaised | None = None
+    silent: bool = False
 
     @property
     def subject(self) -> str:

@@ -29,7 +29,7 @@ class Ambiguous(Retryable):
 class Message:
     """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
 
-    `picture` is a PNG; it says nothing that the text does not say.
+    `picture` is a PNG; it says nothing that the text does not say. `silent`: it should make no sound where it arrives.
     """
 
     delivery_id: str
@@ -39,6 +39,7 @@ class Message:
     fields: Mapping[str, str]
     ts_ms: int
     picture: bytes | None = None
+    silent: bool = False
 
 
 class Channel(Protocol):

@@ -23,6 +23,9 @@ from tocsin_common.errors import Rejected
 TITLE_MAX, DESCRIPTION_MAX, FIELDS_MAX, FIELD_NAME_MAX, FIELD_VALUE_MAX, EMBED_MAX = 256, 4096, 25, 256, 1024, 6000
 """https://discord.com/developers/docs/resources/message#embed-object-embed-limits"""
 
+SUPPRESS_NOTIFICATIONS = 1 << 12
+"""https://discord.com/developers/docs/resources/message#message-object-message-flags"""
+
 MARKUP = re.compile(r"[\\*_~`|\[\]<>]|^\s*[#+-]", re.MULTILINE)
 """What Discord would read as formatting: anywhere in a line, and headings and lists at its beginning."""
 
@@ -62,7 +65,8 @@ def payload(message: Message) -> dict[str, object]:
     if message.text:
         embed.set_description(escaped(message.text, min(DESCRIPTION_MAX, room)))
     filled = {key: value for key, value in vars(embed).items() if value is not None}
-    return dict(DiscordWebhook(url="", allowed_mentions={"parse": []}, wait=False, embeds=[filled]).json)
+    flags = SUPPRESS_NOTIFICATIONS if message.silent else None
+    return dict(DiscordWebhook(url="", allowed_mentions={"parse": []}, wait=False, embeds=[filled], flags=flags).json)
 
 
 def escaped(text: str, limit: int) -> str:

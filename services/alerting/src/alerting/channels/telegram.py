@@ -66,27 +66,36 @@ class Telegram:
         picture = message.picture if shown_length(text) <= CAPTION_MAX else None
         try:
             try:
-                return await self._post(destination.address, text, picture)
+                return await self._post(destination.address, text, picture, silent=message.silent)
             except ChatMigrated as moved:
-                return await self._post(moved.new_chat_id, text, picture)
+                return await self._post(moved.new_chat_id, text, picture, silent=message.silent)
         except TelegramError as error:
             raise meaning(error) from None
 
-    async def _post(self, chat_id: int | str, text: str, picture: bytes | None) -> str:
+    async def _post(self, chat_id: int | str, text: str, picture: bytes | None, *, silent: bool) -> str:
         """A photo with the text below it. Where Telegram refuses that (a chat may forbid photos), the text alone."""
         if picture is not None:
             with suppress(BadRequest):
-                return await self._post_photo(chat_id, text, picture)
+                return await self._post_photo(chat_id, text, picture, silent=silent)
         sent = await self._bot.send_message(
-            chat_id, text, parse_mode=ParseMode.HTML, link_preview_options=LinkPreviewOptions(is_disabled=True)
+            chat_id,
+            text,
+            parse_mode=ParseMode.HTML,
+            link_preview_options=LinkPreviewOptions(is_disabled=True),
+            disable_notification=silent,
         )
         return str(sent.message_id)
 
-    async def _post_photo(self, chat_id: int | str, text: str, picture: bytes) -> str:
+    async def _post_photo(self, chat_id: int | str, text: str, picture: bytes, *, silent: bool) -> str:
         """A picture is uploaded once; then it goes by the id that Telegram gave it."""
         known = self._uploaded.get(picture)
         sent = await self._bot.send_photo(
-            chat_id, known or picture, text, parse_mode=ParseMode.HTML, filename="signal.png"
+            chat_id,
+            known or picture,
+            text,
+            parse_mode=ParseMode.HTML,
+            filename="signal.png",
+            disable_notification=silent,
         )
         if sent.photo and known is None:
             if len(self._uploaded) >= UPLOADED_MAX:

@@ -53,6 +53,7 @@ def payload(message: Message) -> bytes:
                 "text": message.text,
                 "fields": dict(message.fields),
                 "ts_ms": message.ts_ms,
+                "silent": message.silent,
             },
         }
     )

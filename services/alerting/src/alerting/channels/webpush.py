@@ -33,6 +33,9 @@ TITLE_MAX, BODY_MAX, FIELD_MAX = 500, 2_000, 300
 TTL_S = 3_600
 """How long the push service keeps a message for a browser that is away (RFC 8030, section 5.2)."""
 
+URGENCY, SILENT_URGENCY = "high", "low"
+"""High wakes a device whose battery is low; low waits for power or Wi-Fi (RFC 8030, section 5.3)."""
+
 TOKEN_S = 12 * 3_600
 """How long a signature is used: at most 24 hours are allowed (RFC 8292, section 2)."""
 
@@ -41,8 +44,9 @@ TOPIC_CHARS = 32
 
 
 class WebPush:
-    """Pushes `{"title", "body", "fields", "alert_id", "delivery_id", "ts_ms"}`. `delivery_id` is also the message's
-    topic: a copy takes the place of the first one, in the push service and, as the notification's tag, in the browser.
+    """Pushes `{"title", "body", "fields", "alert_id", "delivery_id", "ts_ms", "silent"}`. `delivery_id` is also the
+    message's topic: a copy takes the place of the first one, in the push service and, as the notification's tag, in the
+    browser.
     """
 
     dedupes = True
@@ -58,7 +62,7 @@ class WebPush:
             "Content-Encoding": "aes128gcm",
             "Content-Type": "application/octet-stream",
             "TTL": str(TTL_S),
-            "Urgency": "high",
+            "Urgency": SILENT_URGENCY if message.silent else URGENCY,
             "Topic": message.delivery_id[:TOPIC_CHARS],
             "Authorization": self._authorization(destination.address),
         }
@@ -93,6 +97,7 @@ def payload(message: Message) -> bytes:
         "alert_id": message.alert_id,
         "delivery_id": message.delivery_id,
         "ts_ms": message.ts_ms,
+        "silent": message.silent,
     }
     room = PLAIN_MAX - len(msgspec.json.encode(said))
     for name, value in message.fields.items():
