@@ -27,7 +27,7 @@ from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
-from alerting.sender import Sender
+from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored

@@ -19,7 +19,7 @@ from alerting.channels.webhook import Webhook
 from alerting.directory import Directory
 from alerting.metrics import Metrics
 from alerting.pipeline import deliveries
-from alerting.sender import Sender
+from alerting.sending.sender import Sender
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Subscriber
@@ -370,7 +370,7 @@ async def test_a_bug_in_a_channel_is_a_doubt_with_a_name_and_shows_no_secret(
 async def test_a_stopping_service_does_not_wait_for_a_receiver_that_hangs(
     memory_bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alerting.sender.STOP_S", 0.01)
+    monkeypatch.setattr("alerting.sending.requests.STOP_S", 0.01)
     async with WebhookServer(always=Fault(hang=True)) as server:
         channel = Webhook(Outbound(timeout_s=20.0, allow_private=True, connections=1))
         desk = Desk("webhook", channel, memory_bus)

@@ -15,7 +15,7 @@ from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
-from alerting.sender import Sender
+from alerting.sending.sender import Sender
 from tocsin_common.events import ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
 from tocsin_common.streams import (

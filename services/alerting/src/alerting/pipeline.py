@@ -1,4 +1,4 @@
-"""An alert's way: match, judge, render, enqueue. What follows per delivery (attempt, send, record) is `sender`.
+"""An alert's way: match, judge, render, enqueue. What follows per delivery (attempt, send, record) is `sending`.
 
 Matches come from `rules` and `prices`, who is told is decided in `audience`; everything here is pure and derived, so a
 batch handled twice gives the same ids. A delivery is named by alert, subscriber, channel and the destination's place

@@ -1,0 +1,204 @@
+"""One channel's pool of senders: read the ledger, record the attempt, send, record the outcome.
+
+Crashes leave one doubt, an attempt without an outcome; `delivery.next_step` says how it is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+
+import structlog
+
+from alerting.channels import Channel
+from alerting.delivery import Attempt, Close, Done, Wait, after_failure, next_step
+from alerting.directory import Directory
+from alerting.metrics import Metrics
+from alerting.picture.desk import Pictures
+from alerting.pipeline import deliveries
+from alerting.reasons import Undelivered
+from alerting.sending.hands import Hands
+from alerting.sending.ledger import Ledger, Work
+from alerting.sending.requests import Requests, as_message
+from tocsin_common.bus.consume import Incoming
+from tocsin_common.bus.protocol import Bus
+from tocsin_common.documents import Destination
+from tocsin_common.errors import Rejected, Retryable
+from tocsin_common.events import ChannelName, DeliveryChanged, DeliveryState, Event, SendDue
+
+log = structlog.get_logger()
+
+
+class Sender:
+    """Sends on one channel; `channel` None: it is not configured. Give `handle` to the loop of the channel's queue.
+
+    `pictures` None: nothing is illustrated.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        name: ChannelName,
+        channel: Channel | None,
+        directory: Directory,
+        metrics: Metrics,
+        *,
+        ttl_s: float,
+        max_attempts: int,
+        random: Random,
+        at_once: int,
+        pictures: Pictures | None = None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._name = name
+        self._channel = channel
+        self._directory = directory
+        self._metrics = metrics
+        self._ttl_ms = int(ttl_s * 1000)
+        self._max_attempts = max_attempts
+        self._random = random
+        self._pictures = pictures
+        self._now_ms = clock_ms
+        self._ledger = Ledger(bus, name, clock_ms)
+        self._requests = Requests(name, metrics)
+        self._hands = Hands(name, self._go_on, at_once=at_once, clock_ms=clock_ms)
+        self._paused_until_ms: dict[str, int] = {}
+
+    def begin(self, due: SendDue, opened: DeliveryChanged, seq: int) -> None:
+        """Start on work whose ledger was opened just now, at `seq`."""
+        self._hands.begin(due, opened, seq)
+
+    async def finish(self) -> None:
+        """Wait for what was begun at once."""
+        await self._hands.finish()
+
+    async def hurry_after(self, stop: asyncio.Event) -> None:
+        """Once `stop` is set, requests under way have little time left."""
+        await self._requests.hurry_after(stop)
+
+    async def handle(self, incoming: Incoming) -> Sequence[Event]:
+        """Bring one delivery one step further. Raises Retryable when it is to be looked at again later."""
+        due = incoming.event
+        if not isinstance(due, SendDue) or due.channel != self._name:
+            raise Rejected("unexpected_type", f"not work for the channel {self._name}")
+        async with self._hands.holding(due):
+            await self._go_on(due, *await self._ledger.read(due))
+        return []
+
+    async def _go_on(self, due: SendDue, last: DeliveryChanged | None, seq: int) -> None:
+        destination = self._destination(due)
+        repeatable = self._repeatable(destination)
+        step = next_step(last, due, now_ms=self._now_ms(), repeatable=repeatable)
+        work = Work(due, seq, last.attempt if last else 0)
+        match step:
+            case Done():
+                return
+            case Wait(delay_s):
+                raise Retryable("under_way", retry_after_s=delay_s)
+            case Close(state, reason):
+                await self._close(work, state, reason)
+            case Attempt(number):
+                if self._channel is None:
+                    await self._close(work, "failed", Undelivered.CHANNEL_NOT_CONFIGURED)
+                elif destination is None:
+                    await self._close(work, "failed", Undelivered.DESTINATION_GONE)
+                else:
+                    await self._attempt(work, number, self._channel, destination)
+
+    async def _attempt(self, work: Work, number: int, channel: Channel, destination: Destination) -> None:
+        self._respect_pause(destination)
+        picture = await self._picture(work.due)
+        work = await self._ledger.record(work, "attempting", number)
+        try:
+            reference = await self._send(work, channel, destination, picture)
+        except Rejected as error:
+            await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
+        except Retryable as error:
+            await self._fail(work, error, destination)
+        else:
+            await self._ledger.record(work, "sent", number, reference=reference)
+            self._metrics.sent.labels(self._name).inc()
+            log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
+
+    async def _picture(self, due: SendDue) -> bytes | None:
+        """Soon there or not at all, and before the attempt is recorded: a crash meanwhile leaves no doubt."""
+        return await self._pictures.of(due.signal) if self._pictures and due.signal else None
+
+    async def _send(self, work: Work, channel: Channel, destination: Destination, picture: bytes | None) -> str:
+        """One request. Raises Rejected, Retryable or Ambiguous and nothing else."""
+        age_s = (self._now_ms() - self._stored_ms(work.due)) / 1000
+        if work.attempt == 1:
+            self._metrics.alert_seconds.labels(self._name).observe(age_s)
+        return await self._requests.send(channel, as_message(work.due, age_s, picture), destination)
+
+    async def _fail(self, work: Work, error: Retryable, destination: Destination) -> None:
+        """Record what follows a failed attempt; raises Retryable when that is another one."""
+        now_ms = self._now_ms()
+        repeatable = self._repeatable(destination)
+        follows = after_failure(
+            error,
+            work.attempt,
+            work.due,
+            now_ms=now_ms,
+            repeatable=repeatable,
+            max_attempts=self._max_attempts,
+            random=self._random,
+        )
+        if error.retry_after_s is not None:
+            self._paused_until_ms[destination.address] = now_ms + int(error.retry_after_s * 1000)
+        if isinstance(follows, Close):
+            await self._close(work, follows.state, follows.reason, detail=str(error))
+            return
+        await self._ledger.record(work, "retrying", work.attempt, reason=error.reason)
+        self._metrics.retried.labels(self._name, error.reason).inc()
+        log.info(
+            "delivery retried",
+            channel=self._name,
+            delivery_id=work.due.delivery_id,
+            attempt=work.attempt,
+            error=str(error),
+            delay_s=round(follows.delay_s, 1),
+        )
+        raise Retryable(error.reason, retry_after_s=follows.delay_s)
+
+    async def _close(self, work: Work, state: DeliveryState, reason: Undelivered, detail: str = "") -> None:
+        """Record a terminal state other than sent."""
+        await self._ledger.record(work, state, work.attempt, reason=reason)
+        self._metrics.failed.labels(self._name, state, reason).inc()
+        log.warning(
+            "not delivered",
+            channel=self._name,
+            delivery_id=work.due.delivery_id,
+            subscriber=work.due.subscriber_id,
+            state=state,
+            reason=str(reason),
+            detail=detail,
+        )
+
+    def _destination(self, due: SendDue) -> Destination | None:
+        """Where the delivery goes today: a corrected address is used, a removed one ends it."""
+        subscriber = self._directory.subscribers.get(due.subscriber_id)
+        if subscriber is None or not subscriber.enabled:
+            return None
+        return dict(deliveries(due.alert_id, subscriber)).get(due.delivery_id)
+
+    def _repeatable(self, destination: Destination | None) -> bool:
+        if self._channel is None or destination is None:
+            return False
+        return self._channel.dedupes or destination.on_unknown == "resend"
+
+    def _respect_pause(self, destination: Destination) -> None:
+        """Do not ask an address that told us to wait: others queued for it wait too, without using up attempts."""
+        until_ms = self._paused_until_ms.get(destination.address)
+        if until_ms is None:
+            return
+        remaining_ms = until_ms - self._now_ms()
+        if remaining_ms > 0:
+            raise Retryable(Undelivered.RATE_LIMITED, retry_after_s=remaining_ms / 1000)
+        del self._paused_until_ms[destination.address]
+
+    def _stored_ms(self, due: SendDue) -> int:
+        """When the cause was stored: its deadline counts from there."""
+        return due.deadline_ms - self._ttl_ms
