@@ -263,7 +263,7 @@ async def test_answers_are_what_the_openapi_document_says(reading: Any, make: An
     _, document = await reading.get("/openapi.json")
     signal = next(event for event in story if hasattr(event, "reasons"))
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
-    answers = {path: path for path in (*LISTS, "/stats", "/counts", "/health")} | {
+    answers = {path: path for path in (*LISTS, "/stats", "/report", "/counts", "/health")} | {
         "/signals/{signal_id}": f"/signals/{signal.signal_id}"
     }
     for template, path in answers.items():

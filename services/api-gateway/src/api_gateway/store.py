@@ -12,8 +12,10 @@ import asyncpg
 from api_gateway import migrations, schema
 from api_gateway.listings import SIGNAL_STORY, Listing
 from api_gateway.postgres import ACQUIRE_TIMEOUT_S, errors_of_ours
+from api_gateway.reports import report
 from tocsin_common.errors import Retryable, TocsinError
-from tocsin_trading.performance import Performance, performance
+from tocsin_common.report import Report
+from tocsin_trading.performance import Performance, Tally, performance
 
 Order = Literal["asc", "desc"]
 Key = tuple[str | int, ...]
@@ -84,6 +86,9 @@ class Store:
         rows = await self._run(lambda conn: conn.fetch(_STATS, exchange, symbol, from_ms, to_ms))
         return [_stats(row) for row in rows]
 
+    async def report(self, asked: report.Question, *, behind: int) -> Report:
+        return await self._run(lambda conn: report.read(conn, asked, behind=behind))
+
     async def row_counts(self) -> dict[str, int]:
         return await self._run(schema.row_counts)
 
@@ -139,5 +144,5 @@ def _stats(row: asyncpg.Record) -> StrategyStats:
     results = row["results"] or []
     counted = {result: results.count(result) for result in sorted(set(results))}
     return StrategyStats(
-        row["strategy"], row["timeframe"], row["signals"], row["active"], counted, performance(row["r"] or [])
+        row["strategy"], row["timeframe"], row["signals"], row["active"], counted, performance(Tally.of(row["r"] or []))
     )

@@ -245,6 +245,10 @@ class Stats(BaseModel):
     wins: int
     losses: int
     win_rate: float | None
+    win_rate_low: float | None = Field(
+        description="With 95 % confidence the win rate lies above it (Wilson's interval)."
+    )
+    win_rate_high: float | None = Field(description="And below this.")
     average_r: float | None
     average_win_r: float | None
     average_loss_r: float | None

@@ -7,13 +7,23 @@ request, the database aside.
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
+from api_gateway.http.problems import wrong_parameter
+from api_gateway.reports.queries import Filter
+from api_gateway.reports.report import Question
+from api_gateway.reports.summary import Judgement
+from api_gateway.reports.windows import WEEK, Window, later
 from api_gateway.store import Order
 from tocsin_common.events import ChannelName, DeliveryState, Side
+from tocsin_common.report import HoursOf
+
+REPORT_MAX_MS = 400 * 86_400_000
+"""A year and a month: what a report reads must be counted while somebody waits."""
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -25,8 +35,20 @@ def _storable(value: str) -> str:
     return value
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be the name of a time zone, such as Asia/Jakarta") from None
+    return value
+
+
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Millis = Annotated[int, Field(ge=0, le=2**62)]
+ReportMillis = Annotated[int, Field(ge=0, le=4_102_444_800_000)]
+"""Up to the year 2100: it is looked up in a calendar."""
+
+Zone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_known_zone)]
 Timeframe = Literal["1s", "1m", "5m", "15m", "1h", "4h", "1d"]
 _RESULT = r"target_[1-9][0-9]{0,2}|stop|expired|invalidated"
 Result = Annotated[str, Field(pattern=rf"^({_RESULT})$", examples=["target_1"])]
@@ -136,6 +158,29 @@ class EquityQuery(PageQuery, TimeRange):
 
 class StatsQuery(MarketFilter):
     pass
+
+
+class ReportQuery(MarketFilter):
+    """Without a range: the seven days up to now, by the clock of `zone`."""
+
+    from_ms: ReportMillis | None = Field(default=None, description="From this time on; else seven days before `to_ms`.")
+    to_ms: ReportMillis | None = Field(default=None, description="Before this time; else now. At most 400 days.")
+    zone: Zone = Field(default="UTC", description="IANA time zone, for hours and days.", examples=["Asia/Jakarta"])
+    hours: HoursOf = Field(default="day", description="Hours of the `day` (24) or of the `week` (168).")
+    strategy: Text | None = Field(default=None, description="Only signals of this strategy.")
+    timeframe: Timeframe | None = Field(default=None, description="Only signals on this timeframe.")
+    min_count: int = Field(default=10, ge=1, le=10_000, description="Groups with fewer outcomes are not compared.")
+    top: int = Field(default=5, ge=1, le=100, description="Most groups in each list.")
+
+    def question(self, *, now_ms: int) -> Question:
+        """What is asked for, with what was left out."""
+        zone = ZoneInfo(self.zone)
+        to_ms = now_ms if self.to_ms is None else self.to_ms
+        window = Window(later(to_ms, zone, -WEEK) if self.from_ms is None else self.from_ms, to_ms)
+        if not 0 < window.length_ms <= REPORT_MAX_MS:
+            raise wrong_parameter("from_ms", "must be before `to_ms`, by 400 days at most")
+        only = Filter(self.exchange, self.symbol, self.strategy, self.timeframe)
+        return Question(window, zone, self.hours, only, Judgement(self.min_count, self.top))
 
 
 class LiveQuery(Parameters):

@@ -1,7 +1,8 @@
-"""Statistics, counts and health."""
+"""Statistics, reports, counts and health."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -11,12 +12,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api_gateway.http import models
-from api_gateway.http.parameters import StatsQuery, parse
+from api_gateway.http.parameters import ReportQuery, StatsQuery, parse
 from api_gateway.http.routes import MARKET, shown
 from api_gateway.store import Store, StrategyStats
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.health import Health
-from tocsin_common.streams import PROJECTED
+from tocsin_common.report import Report
+from tocsin_common.streams import CANDLES, PROJECTED
 
 OPERATION = "operation"
 
@@ -27,6 +29,12 @@ def add_routes(router: APIRouter, store: Store, bus: Bus, health: Health, projec
         """Per strategy and timeframe: signals, outcomes by result, win rate and R multiples."""
         found = await store.stats(**parse(StatsQuery, request).model_dump())
         return _json({"items": [_stats(item) for item in found]})
+
+    @router.get("/report", **shown(MARKET, Report, ReportQuery))
+    async def report(request: Request) -> Response:
+        """A period and the one before: totals, the best and worst strategies, symbols and hours, alerts, portfolios."""
+        asked = parse(ReportQuery, request).question(now_ms=time.time_ns() // 1_000_000)
+        return _json(await store.report(asked, behind=await _behind(store, bus)))
 
     @router.get("/counts", **shown(OPERATION, models.Counts))
     async def counts() -> Response:
@@ -51,8 +59,16 @@ def add_routes(router: APIRouter, store: Store, bus: Bus, health: Health, projec
         return _json(body, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
 
 
+async def _behind(store: Store, bus: Bus) -> int:
+    """Messages that are not projected yet; candles say nothing of what a report tells."""
+    offsets = await store.offsets()
+    streams = [stream for stream in PROJECTED if stream is not CANDLES]
+    return sum([max(0, (await bus.stream_state(each)).last_seq - offsets.get(each.name, 0)) for each in streams])
+
+
 def _stats(item: StrategyStats) -> dict[str, Any]:
     measured = item.performance
+    low, high = measured.win_rate_interval or (None, None)
     return {
         "strategy": item.strategy,
         "timeframe": item.timeframe,
@@ -63,6 +79,8 @@ def _stats(item: StrategyStats) -> dict[str, Any]:
         "wins": measured.wins,
         "losses": measured.losses,
         "win_rate": measured.win_rate,
+        "win_rate_low": low,
+        "win_rate_high": high,
         "average_r": measured.expectancy_r,
         "average_win_r": measured.average_win_r,
         "average_loss_r": measured.average_loss_r,
