@@ -48,7 +48,7 @@ async def test_it_waits_for_the_market_then_the_signals_then_every_consumer(memo
     await memory_bus.publish([mark("signals", ended=True), DUE])
     assert (
         await look(memory_bus, SOURCE)
-    ).waiting_for == "paper-trader (1 messages), alerting-send-webhook (1 messages)"
+    ).waiting_for == "paper-trader (1 messages), alerting-send-webhook-info (1 messages)"
     await settle(memory_bus)
     assert (await look(memory_bus, SOURCE)).idle
 
@@ -57,7 +57,7 @@ async def test_work_in_hand_counts_as_unsettled(memory_bus: MemoryBus) -> None:
     await memory_bus.publish([mark("market", ended=True), mark("signals", ended=True)])
     await settle(memory_bus)
     await memory_bus.publish([DUE])
-    await memory_bus.consumer(next(d for d in IN_ORDER if d.name.endswith("webhook"))).fetch(1, 0.0)
+    await memory_bus.consumer(next(d for d in IN_ORDER if d.name.endswith("webhook-info"))).fetch(1, 0.0)
     assert "webhook (1 messages)" in (await look(memory_bus, SOURCE)).waiting_for
 
 

@@ -11,7 +11,7 @@ from tocsin_common.bus.protocol import Bus, Consumer, DurableState, Received
 from tocsin_common.streams import ALERTING_SEND, PAPER_TRADER, PROJECTOR, SEND, Durable
 
 Declare = Callable[[Durable], Awaitable[Durable]]
-CONSOLE = ALERTING_SEND["console"]
+CONSOLE = ALERTING_SEND["console", "info"]
 
 
 def seqs(messages: list[Received]) -> list[int]:

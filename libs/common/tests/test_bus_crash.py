@@ -21,7 +21,7 @@ from tocsin_common.errors import Unreachable
 from tocsin_common.events import SignalRaised
 from tocsin_common.streams import ALERT_RULES, ALERTING_SEND, CLOCK, PAPER_TRADER, PROJECTOR, SEND, SIGNALS
 
-CONSOLE = ALERTING_SEND["console"]
+CONSOLE = ALERTING_SEND["console", "info"]
 
 
 @pytest.fixture

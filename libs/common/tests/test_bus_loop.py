@@ -20,7 +20,7 @@ from tocsin_common.events import ClockAdvanced, DeadLetter, Event, SendDue, enco
 from tocsin_common.metrics import BusMetrics
 from tocsin_common.streams import ALERTING_SEND, CLOCK, DEAD, DELIVERIES, PAPER_TRADER, SEND, SIGNALS, Durable, Stream
 
-CONSOLE = ALERTING_SEND["console"]
+CONSOLE = ALERTING_SEND["console", "info"]
 
 
 @pytest.fixture(autouse=True)

@@ -393,6 +393,7 @@ KNOWN: dict[str, AnyEvent] = {
         queued_ms=T0 + 5,
         deadline_ms=T0 + 600_000,
         silent=True,
+        severity="critical",
     ),
     "dead.v1": DeadLetter(
         service="alerting",

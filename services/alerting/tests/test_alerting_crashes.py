@@ -34,6 +34,9 @@ from tocsin_common.bus.protocol import Received, Stored
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Silence, Subscriber, encode
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import (
+    CHANNELS as ALL_CHANNELS,
+)
+from tocsin_common.events import (
     TERMINAL_STATES,
     AlertRaised,
     AlertSuppressed,
@@ -297,9 +300,9 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
         await consumer.reset(await intake.start())
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
         work.append(consume.consume_in_order(looping, intake.handle, batch=random.choice([1, 3, 500])))
-    for name, durable in ALERTING_SEND.items():
+    for name in ALL_CHANNELS:
         channel = SimulatedChannel(receivers, killer, dedupes=CHANNELS[name]) if name in CHANNELS else None
-        sender = senders[name] = Sender(
+        senders[name] = Sender(
             mortal,  # type: ignore[arg-type]
             name,
             channel,
@@ -311,9 +314,10 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
             at_once=random.choice([0, 1, 4]),
             clock_ms=lambda: STARTED_MS + int(loop.time() * 1000),
         )
+    for (name, _), durable in ALERTING_SEND.items():
         consumer = mortal.consumer(durable)
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
-        work.append(consume.consume_queue(looping, sender.handle, workers=4))
+        work.append(consume.consume_queue(looping, senders[name].handle, workers=4))
     tasks = [asyncio.ensure_future(coroutine) for coroutine in (*work, killer.killed.wait(), until_idle(bus, feed))]
     await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
     stop.set()

@@ -39,7 +39,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.AlertRaised: "alerts.raised.{rule}.{exchange}.{symbol}",
     events.AlertSuppressed: "alerts.suppressed.{rule}",
     events.DeliveryChanged: "deliveries.{channel}.{delivery}",
-    events.SendDue: "send.{channel}",
+    events.SendDue: "send.{channel}.{severity}",
     events.DeadLetter: "dead.{service}.{original}",
 }
 """The subject each event is published on; `subjects.py` builds them."""
@@ -55,6 +55,7 @@ PARAMETERS = {
     "rule": "Id of the alert rule, as a subject token.",
     "channel": "console, telegram, email, discord, webhook or webpush.",
     "delivery": "Id of the delivery.",
+    "severity": "info, warning or critical.",
     "service": "The service that gave the message up.",
     "original": "The subject of the message that was given up.",
 }

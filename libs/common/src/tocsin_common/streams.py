@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from tocsin_common.events import CHANNELS
-from tocsin_common.subjects import FENCE, PARTITIONS, matches
+from tocsin_common.events import CHANNELS, SEVERITIES
+from tocsin_common.subjects import FENCE, PARTITIONS, matches, send
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -98,7 +98,7 @@ ALERTS = Stream(
     name="ALERTS", subjects=("alerts.raised.*.*.*", "alerts.suppressed.*"), durability="sync", max_age_s=365 * DAY_S
 )
 DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
-SEND = Stream(name="SEND", subjects=("send.*",), durability="sync", work_queue=True)
+SEND = Stream(name="SEND", subjects=("send.*.*",), durability="sync", work_queue=True)
 DEAD = Stream(
     name="DEAD",
     subjects=("dead.>",),
@@ -185,10 +185,19 @@ ALERTING_CANDLES = Durable("alerting-candles", CANDLES, CANDLES.events)
 ALERTING_OUTCOMES = Durable("alerting-outcomes", OUTCOMES)
 ALERTING_FEEDS = Durable("alerting-feeds", FEEDS)
 ALERTING_SEND = {
-    channel: Durable(f"alerting-send-{channel}", SEND, f"send.{channel}", ack_wait_s=30, max_ack_pending=50_000)
+    (channel, severity): Durable(
+        f"alerting-send-{channel}-{severity}",
+        SEND,
+        send(channel, severity),
+        ack_wait_s=30,
+        max_ack_pending=50_000,
+    )
     for channel in CHANNELS
+    for severity in SEVERITIES
 }
-"""Deliveries that wait for another attempt stay pending: many of them may not keep new ones from being handed out."""
+"""One queue for each channel and severity: what is critical is not behind ten thousand that are not.
+
+Deliveries that wait for another attempt stay pending: many of them may not keep new ones from being handed out."""
 
 PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream, stream.events) for stream in PROJECTED}
 

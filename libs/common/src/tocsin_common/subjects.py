@@ -130,8 +130,8 @@ def delivery(channel: str, delivery_id: str) -> str:
     return f"deliveries.{channel}.{delivery_id}"
 
 
-def send(channel: str) -> str:
-    return f"send.{channel}"
+def send(channel: str, severity: str) -> str:
+    return f"send.{channel}.{severity}"
 
 
 def fence(stream: str, part: int) -> str:

@@ -16,7 +16,7 @@ from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sending.sender import Sender
-from tocsin_common.events import ChannelName, DeliveryChanged, SendDue
+from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
 from tocsin_common.streams import (
     ALERTING_CANDLES,
@@ -41,7 +41,7 @@ async def serve(service: Service[Settings]) -> None:
         service.stack.push_async_callback(channel.close)
     pictures = await open_pictures(service, channels.keys(), metrics)
     senders: dict[ChannelName, Sender] = {}
-    for name, durable in ALERTING_SEND.items():
+    for name in CHANNELS:
         sender = senders[name] = Sender(
             bus,
             name,
@@ -56,7 +56,8 @@ async def serve(service: Service[Settings]) -> None:
         )
         service.stack.push_async_callback(sender.finish)
         service.spawn(sender.hurry_after(service.stop))
-        service.spawn(service.consume_queue(durable, sender.handle, workers=settings.workers(name)))
+    for (name, _), durable in ALERTING_SEND.items():
+        service.spawn(service.consume_queue(durable, senders[name].handle, workers=settings.workers(name)))
 
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)

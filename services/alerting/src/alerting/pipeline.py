@@ -119,6 +119,7 @@ def enqueue(
                     queued_ms=now_ms,
                     deadline_ms=deadline_ms,
                     signal=signal if destination.channel in SHOW_PICTURES else None,
+                    severity=match.rule.severity,
                     silent=subscriber.preferences.get(match.kind) == "silent",
                 )
             )

@@ -14,6 +14,7 @@ import msgspec
 from tocsin_common.errors import Malformed
 from tocsin_common.events.alerts import (
     CHANNELS,
+    SEVERITIES,
     TERMINAL_STATES,
     AlertKind,
     AlertRaised,
@@ -91,6 +92,7 @@ __all__ = [
     "CHANNELS",
     "EVENT_TYPES",
     "MAX_COLUMN",
+    "SEVERITIES",
     "TERMINAL_STATES",
     "AlertKind",
     "AlertRaised",

@@ -14,6 +14,8 @@ ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "web
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
 AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume"]
 Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+"""The most urgent first."""
 TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})
 
 
@@ -97,6 +99,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock).
 
     `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no sound.
+    Each severity has a subject of its own: where a queue waits, the more urgent go first.
     """
 
     delivery_id: str
@@ -111,10 +114,11 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     deadline_ms: int
     signal: SignalRaised | None = None
     silent: bool = False
+    severity: Severity = "info"
 
     @property
     def subject(self) -> str:
-        return subjects.send(self.channel)
+        return subjects.send(self.channel, self.severity)
 
     @property
     def event_id(self) -> str:
