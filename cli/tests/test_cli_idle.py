@@ -58,7 +58,7 @@ async def test_work_in_hand_counts_as_unsettled(memory_bus: MemoryBus) -> None:
     await settle(memory_bus)
     await memory_bus.publish([DUE])
     await memory_bus.consumer(next(d for d in IN_ORDER if d.name.endswith("webhook-info"))).fetch(1, 0.0)
-    assert "webhook (1 messages)" in (await look(memory_bus, SOURCE)).waiting_for
+    assert "webhook-info (1 messages)" in (await look(memory_bus, SOURCE)).waiting_for
 
 
 async def test_the_end_of_another_replay_is_not_ours(memory_bus: MemoryBus) -> None:
