@@ -18,12 +18,13 @@ from alerting.channels import Message
 from alerting.channels.letter import PICTURE_ID, page
 from alerting.picture.draw import draw
 from alerting.render import of_signal
+from alerting.voice import RECORD
 
 
 def mail() -> str:
     """The page with its picture inside."""
     chart = next(charts())
-    content = of_signal(chart.signal, "Everything on 1h")
+    content = of_signal(chart.signal, "Everything on 1h", RECORD)
     picture = draw(chart, "dark")
     message = Message(
         delivery_id=chart.signal.signal_id,

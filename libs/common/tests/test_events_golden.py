@@ -394,6 +394,8 @@ KNOWN: dict[str, AnyEvent] = {
         deadline_ms=T0 + 600_000,
         silent=True,
         severity="critical",
+        language="id",
+        zone="Asia/Jakarta",
     ),
     "dead.v1": DeadLetter(
         service="alerting",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -186,6 +187,13 @@ async def test_a_silent_message_makes_no_sound_where_the_channel_knows_silence(r
     for silent in (False, True):
         await rig.channel.send(replace(message, delivery_id=f"d{silent}", silent=silent), rig.destination)
     assert [SILENCE[rig.name](accepted) for accepted in rig.server.accepted] == [False, rig.name != "email"]
+
+
+async def test_a_channel_says_nothing_of_its_own(rig: Rig, message: Message) -> None:
+    """What it adds would have to be said in the reader's language."""
+    foreign = replace(message, title="\N{BELL} 1", text="\N{BELL} 2", fields={"\N{BELL} 3": "\N{BELL} 4"})
+    await rig.channel.send(foreign, rig.destination)
+    assert not re.findall("[A-Za-z]+", rig.server.accepted[0].text)
 
 
 async def test_the_receivers_own_id_is_given_back(rig: Rig, message: Message) -> None:

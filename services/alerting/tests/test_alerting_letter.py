@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from alerting.channels import Message
 from alerting.channels.letter import PICTURE_ID, page, plain
+from alerting.voice import Voice
 
 
 class Reader(HTMLParser):
@@ -44,6 +46,13 @@ def test_whatever_is_said_shows_as_text(title: str, text: str, name: str, value:
     assert hostile.tags == usual
     assert f"<b>{text}</b>" in hostile.shown
     assert f"</td><script>{value}" in hostile.shown
+
+
+def test_all_that_a_letter_adds_is_in_its_readers_language() -> None:
+    spoken = replace(message(), title="", voice=Voice("id", "Asia/Jakarta"))
+    reader = Reader(page(spoken))
+    assert [said for said in reader.shown if said][-3:] == ["TOCSIN", "2024-08-09 06:55 WIB", "Peringatan " + "a" * 26]
+    assert '<html lang="id">' in page(spoken)
 
 
 def test_what_there_is_not_takes_no_room() -> None:

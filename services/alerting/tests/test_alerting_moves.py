@@ -13,6 +13,7 @@ from alerting.moves import STEPS, Move
 from alerting.prices import PriceWatch
 from alerting.render import of_move
 from alerting.rules import Rules
+from alerting.voice import RECORD
 from tocsin_common.documents import MoveRule
 from tocsin_common.events import TradesReceived
 
@@ -93,7 +94,7 @@ def test_rules_with_the_same_window_share_what_is_remembered() -> None:
 
 @pytest.mark.parametrize(("side", "price"), [("up", 105.0), ("down", 95.0)])
 def test_a_move_reads_as_a_person_would_say_it(side: Literal["up", "down"], price: float) -> None:
-    content = of_move(Move("binance", "BTC/USDT", 5.0, 900, side, 100.0, price, 0, "1"), "my rule")
+    content = of_move(Move("binance", "BTC/USDT", 5.0, 900, side, 100.0, price, 0, "1"), "my rule", RECORD)
     said = {"up": "BTC/USDT rose 5 % within 15 min", "down": "BTC/USDT fell 5 % within 15 min"}
     assert content.title == said[side]
     extreme, change = {"up": ("low", "+5.00 %"), "down": ("high", "-5.00 %")}[side]

@@ -12,7 +12,8 @@ from alerting.pipeline import Outbox, Pipeline
 from alerting.prices import Crossing
 from alerting.render import of_crossing, of_signal
 from alerting.silences import Silences
-from alerting.wording import change, duration, moment, price, words
+from alerting.voice import RECORD
+from alerting.wording import change, moment, price, words
 from tocsin_common.documents import AlertRule, Destination, PriceRule, SignalRule, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed, encode
 
@@ -72,6 +73,20 @@ def test_a_kind_is_silent_for_whom_it_is_and_a_sound_for_others() -> None:
     assert {(event.subscriber_id, event.silent) for event in due} == {("ada", True), ("bob", False)}
 
 
+def test_everybody_reads_it_in_their_language_and_time_and_the_record_is_english() -> None:
+    jakarta = {"language": "id", "zone": "Asia/Jakarta"}
+    outbox = run(subscriber("ada", PHONE), subscriber("budi", PHONE, **jakarta), subscriber("citra", HOOK, **jakarta))
+    ada, budi, citra = outbox.due
+    [alert] = outbox.alerts
+    assert isinstance(alert, AlertRaised)
+    assert (ada.title, ada.fields) == (alert.title, alert.fields)
+    assert ada.fields["Seen at"] == "2024-08-09 01:00 UTC"
+    assert budi.title == "Beli BTC/USDT, 1h: EMA cross"
+    assert budi.fields["Terdeteksi"] == "2024-08-09 08:00 WIB"
+    assert (budi.language, budi.zone) == ("id", "Asia/Jakarta")
+    assert citra.fields is budi.fields  # rendered once
+
+
 def test_the_time_to_deliver_counts_from_when_the_cause_was_stored() -> None:
     assert run(subscriber("ada", PHONE)).due[0].deadline_ms == 61_000
 
@@ -119,7 +134,7 @@ def test_an_address_never_leaves_the_sender() -> None:
 
 
 def test_a_signal_reads_as_a_person_would_say_it() -> None:
-    content = of_signal(SIGNAL, "my rule")
+    content = of_signal(SIGNAL, "my rule", RECORD)
     assert content.title == "Long BTC/USDT, 1h: EMA cross"
     assert content.text == "EMA 12 crossed above EMA 26. Close is above EMA 200."
     assert content.fields == {
@@ -136,7 +151,7 @@ def test_a_signal_reads_as_a_person_would_say_it() -> None:
 
 
 def test_a_crossing_reads_as_a_person_would_say_it() -> None:
-    content = of_crossing(CROSSING, "my rule")
+    content = of_crossing(CROSSING, "my rule", RECORD)
     assert content.title == "BTC/USDT rose above 65,000"
     assert content.text == "It is at 65,001.2 now, after 64,999."
     assert content.fields["Seen at"] == "2024-08-09 01:00 UTC"
@@ -167,7 +182,7 @@ def test_prices_are_written_for_people(value: float, text: str) -> None:
 def test_other_figures_are_written_for_people() -> None:
     assert change(100, 98.25) == "-1.75 %"
     assert moment(1_723_165_201_999) == "2024-08-09 01:00:01 UTC"
-    assert [duration(seconds) for seconds in (61, 720, 12_600)] == ["61 s", "12 min", "3.5 h"]
+    assert [RECORD.duration(seconds) for seconds in (61, 720, 12_600)] == ["61 s", "12 min", "3.5 h"]
     assert [words(name) for name in ("ema_cross", "rsi-reversion", "donchian")] == [
         "EMA cross",
         "RSI reversion",

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from alerting.render import of_feed, of_outcome
+from alerting.voice import RECORD
 from tocsin_common.events import FeedChanged, OutcomeMeasured
 
 OUTCOME = OutcomeMeasured(
@@ -43,15 +44,16 @@ GAP = FeedChanged(
         ("stop", -1.0, "was stopped, -1.0 R"),
         ("expired", 0.25, "expired, +0.2 R"),
         ("invalidated", 0.0, "invalidated, +0.0 R"),
+        ("what_nobody_knows_yet", 0.0, "ended, +0.0 R"),
     ],
 )
 def test_an_outcome_says_how_it_ended_and_what_it_was_worth(result: str, r_multiple: float, said: str) -> None:
-    content = of_outcome(msgspec.structs.replace(OUTCOME, result=result, r_multiple=r_multiple), "my rule")
+    content = of_outcome(msgspec.structs.replace(OUTCOME, result=result, r_multiple=r_multiple), "my rule", RECORD)
     assert content.title == f"Long BTC/USDT, 1h: EMA cross {said}"
 
 
 def test_an_outcome_has_its_figures() -> None:
-    content = of_outcome(OUTCOME, "my rule")
+    content = of_outcome(OUTCOME, "my rule", RECORD)
     assert content.text == "It took 4.0 h."
     assert content.fields == {
         "Exit": "66,370.5",
@@ -66,7 +68,7 @@ def test_an_outcome_has_its_figures() -> None:
 
 
 def test_a_change_of_a_feed_says_what_and_when() -> None:
-    content = of_feed(GAP, "my rule")
+    content = of_feed(GAP, "my rule", RECORD)
     assert content.title == "binance BTC/USDT: gap unfilled"
     assert content.text == "Out of order."
     assert content.fields == {
@@ -81,6 +83,6 @@ def test_a_change_of_a_feed_says_what_and_when() -> None:
 
 def test_a_change_of_a_whole_connection_names_the_exchange_alone() -> None:
     lost = FeedChanged(exchange="okx", symbol=None, state="disconnected", ts_ms=0)
-    content = of_feed(lost, "my rule")
+    content = of_feed(lost, "my rule", RECORD)
     assert (content.title, content.text) == ("okx: disconnected", "")
     assert "Symbol" not in content.fields

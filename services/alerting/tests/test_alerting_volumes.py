@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from alerting.render import of_spike
 from alerting.rules import Rules
+from alerting.voice import RECORD
 from alerting.volumes import Spike, VolumeWatch
 from tocsin_common.documents import VolumeRule
 from tocsin_common.events import CandlesClosed
@@ -82,7 +83,7 @@ def test_other_series_and_disabled_rules_ring_nothing_and_are_not_remembered() -
 
 
 def test_a_spike_reads_as_a_person_would_say_it() -> None:
-    content = of_spike(Spike("binance", "BTC/USDT", "5m", 20, 100.0, 420.0, 64_000.0, 0), "my rule")
+    content = of_spike(Spike("binance", "BTC/USDT", "5m", 20, 100.0, 420.0, 64_000.0, 0), "my rule", RECORD)
     assert content.title == "BTC/USDT, 5m: 4.2 times the usual volume"
     assert content.text == "The 20 candles before it had 100 each, it had 420."
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tocsin_common.errors import Malformed
-from tocsin_common.events import AlertKind, ChannelName, FeedState, Severity, Side
+from tocsin_common.events import AlertKind, ChannelName, FeedState, Language, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -39,10 +39,14 @@ class Hours(Document, frozen=True, kw_only=True):
     days: list[Day] = []
 
     def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.zone)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{self.zone!r} is no time zone") from error
+        _require_zone(self.zone)
+
+
+def _require_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone") from error
 
 
 class Rule(Document, frozen=True, kw_only=True):
@@ -160,7 +164,8 @@ class Subscriber(Document, frozen=True, kw_only=True):
 
     `muted_until_ms`: no alerts of before that (0: not muted). `quiet_hours`: none in these, but for the severities in
     `wakes_for`. `severities`: only these, ever; none given: all. `preferences`, by kind of alert: `silent` ones come
-    without a sound, `off` ones not at all, and those not named are on.
+    without a sound, `off` ones not at all, and those not named are on. They are written to in `language`, with times in
+    `zone` (an IANA name).
     """
 
     subscriber_id: Name
@@ -172,6 +177,11 @@ class Subscriber(Document, frozen=True, kw_only=True):
     wakes_for: list[Severity] = []
     severities: list[Severity] = []
     preferences: dict[AlertKind, Preference] = {}
+    language: Language = "en"
+    zone: Name = "UTC"
+
+    def __post_init__(self) -> None:
+        _require_zone(self.zone)
 
 
 class Silence(Document, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from alerting.audience import Audience, Decided, Doorkeeper
 from alerting.causes import Match
 from alerting.channels import SHOW_PICTURES
 from alerting.limits import Rung
+from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.events import (
     AlertRaised,
@@ -62,10 +63,10 @@ class Pipeline:
             if not audience.rings:
                 continue
             rung.note(match)
-            content = render.of_match(match)
+            said = {RECORD: render.of_match(match, RECORD)}
             if decided.told is None:
-                outbox.alerts.append(announce(match, audience, content))
-            enqueue(outbox, match, audience, content, deadline_ms=match.stored_ms + self.ttl_ms, now_ms=now_ms)
+                outbox.alerts.append(announce(match, audience, said[RECORD]))
+            enqueue(outbox, match, audience, said, deadline_ms=match.stored_ms + self.ttl_ms, now_ms=now_ms)
         return outbox
 
 
@@ -89,11 +90,22 @@ def announce(match: Match, audience: Audience, content: render.Content) -> Alert
 
 
 def enqueue(
-    outbox: Outbox, match: Match, audience: Audience, content: render.Content, *, deadline_ms: int, now_ms: int
+    outbox: Outbox,
+    match: Match,
+    audience: Audience,
+    said: dict[Voice, render.Content],
+    *,
+    deadline_ms: int,
+    now_ms: int,
 ) -> None:
-    """Open the ledger for every delivery and make it due, with the signal where a picture of it is shown."""
+    """Open the ledger for every delivery and make it due, with the signal where a picture of it is shown.
+
+    `said`: the alert in the voices it was rendered for so far; each is rendered once.
+    """
     signal = match.cause if isinstance(match.cause, SignalRaised) else None
     for subscriber in audience.told:
+        voice = Voice.of(subscriber)
+        content = said.get(voice) or said.setdefault(voice, render.of_match(match, voice))
         for delivery_id, destination in deliveries_of(match, subscriber):
             outbox.queued.append(
                 DeliveryChanged(
@@ -120,6 +132,8 @@ def enqueue(
                     deadline_ms=deadline_ms,
                     signal=signal if destination.channel in SHOW_PICTURES else None,
                     severity=match.rule.severity,
+                    language=voice.language,
+                    zone=voice.zone,
                     silent=subscriber.preferences.get(match.kind) == "silent",
                 )
             )

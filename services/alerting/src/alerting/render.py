@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from alerting.causes import Cause, Match
 from alerting.moves import Move
 from alerting.prices import Crossing
+from alerting.voice import Voice
 from alerting.volumes import Spike
-from alerting.wording import change, duration, moment, price, sentence, words
+from alerting.wording import change, price, sentence, words
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
+
+ENDS = frozenset({"target", "stop", "expired", "invalidated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,124 +24,144 @@ class Content:
     fields: dict[str, str]
 
 
-def of_match(match: Match) -> Content:
+def of_match(match: Match, voice: Voice) -> Content:
     """Say it in words; one that is more than for information says so."""
-    content = of_cause(match.cause, match.rule.name)
-    if match.rule.severity == "info":
+    content = of_cause(match.cause, match.rule.name, voice)
+    severity = match.rule.severity
+    if severity == "info":
         return content
-    return replace(content, fields={"Severity": words(match.rule.severity), **content.fields})
+    return replace(content, fields={voice.say("fields.severity"): voice.say(f"severity.{severity}"), **content.fields})
 
 
-def of_cause(cause: Cause, rule_name: str) -> Content:
+def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
     """Whatever it is."""
     match cause:
         case SignalRaised():
-            return of_signal(cause, rule_name)
+            return of_signal(cause, rule_name, voice)
         case OutcomeMeasured():
-            return of_outcome(cause, rule_name)
+            return of_outcome(cause, rule_name, voice)
         case FeedChanged():
-            return of_feed(cause, rule_name)
+            return of_feed(cause, rule_name, voice)
         case Crossing():
-            return of_crossing(cause, rule_name)
+            return of_crossing(cause, rule_name, voice)
         case Move():
-            return of_move(cause, rule_name)
-    return of_spike(cause, rule_name)
+            return of_move(cause, rule_name, voice)
+    return of_spike(cause, rule_name, voice)
 
 
-def of_signal(signal: SignalRaised, rule_name: str) -> Content:
-    """For example: `Long BTC/USDT, 1h: EMA cross`."""
+def of_signal(signal: SignalRaised, rule_name: str, voice: Voice) -> Content:
+    """For example: `Long BTC/USDT, 1h: EMA cross`. The reasons are in the strategy's own words."""
+    say = voice.say
     fields = {
-        "Entry": price(signal.entry),
-        "Stop": f"{price(signal.stop)} ({change(signal.entry, signal.stop)})",
+        say("fields.entry"): price(signal.entry),
+        say("fields.stop"): f"{price(signal.stop)} ({change(signal.entry, signal.stop)})",
     }
     risk = abs(signal.entry - signal.stop)
     for number, target in enumerate(signal.targets, start=1):
         multiple = f", {abs(target - signal.entry) / risk:.1f} R" if risk else ""
-        fields[f"Target {number}"] = f"{price(target)} ({change(signal.entry, target)}{multiple})"
+        fields[say("fields.target", number=number)] = f"{price(target)} ({change(signal.entry, target)}{multiple})"
     fields |= {
-        "Confidence": f"{signal.confidence} of 100",
-        "Exchange": signal.exchange,
-        "Seen at": moment(signal.confirmed_ms),
-        "Good until": moment(signal.expires_ms),
-        "Rule": rule_name,
+        say("fields.confidence"): say("signal.confidence", number=signal.confidence),
+        say("fields.exchange"): signal.exchange,
+        say("fields.seen_at"): voice.moment(signal.confirmed_ms),
+        say("fields.good_until"): voice.moment(signal.expires_ms),
+        say("fields.rule"): rule_name,
     }
-    title = f"{signal.side.capitalize()} {signal.symbol}, {signal.timeframe}: {words(signal.strategy)}"
-    return Content(title, " ".join(sentence(reason) for reason in signal.reasons), fields)
+    return Content(named(signal, voice), " ".join(sentence(reason) for reason in signal.reasons), fields)
 
 
-def of_crossing(crossing: Crossing, rule_name: str) -> Content:
+def named(signal: SignalRaised | OutcomeMeasured, voice: Voice) -> str:
+    """What people call a signal."""
+    return voice.say(
+        "signal.title",
+        side=voice.say(f"side.{signal.side}"),
+        symbol=signal.symbol,
+        timeframe=signal.timeframe,
+        strategy=words(signal.strategy),
+    )
+
+
+def of_crossing(crossing: Crossing, rule_name: str, voice: Voice) -> Content:
     """For example: `BTC/USDT rose above 65,000`."""
-    verb = "rose above" if crossing.direction == "above" else "fell below"
+    say, now, before = voice.say, price(crossing.price), price(crossing.previous)
     fields = {
-        "Price": price(crossing.price),
-        "Before": price(crossing.previous),
-        "Exchange": crossing.exchange,
-        "Seen at": moment(crossing.ts_ms),
-        "Rule": rule_name,
+        say("fields.price"): now,
+        say("fields.before"): before,
+        say("fields.exchange"): crossing.exchange,
+        say("fields.seen_at"): voice.moment(crossing.ts_ms),
+        say("fields.rule"): rule_name,
     }
-    text = f"It is at {price(crossing.price)} now, after {price(crossing.previous)}."
-    return Content(f"{crossing.symbol} {verb} {price(crossing.level)}", text, fields)
+    title = say(f"price.{crossing.direction}", symbol=crossing.symbol, level=price(crossing.level))
+    return Content(title, say("price.text", price=now, previous=before), fields)
 
 
-def of_move(move: Move, rule_name: str) -> Content:
+def of_move(move: Move, rule_name: str, voice: Voice) -> Content:
     """For example: `BTC/USDT rose 5 % within 15 min`."""
-    verb, extreme = ("rose", "Low") if move.side == "up" else ("fell", "High")
-    window = duration(move.window_s)
+    say, window = voice.say, voice.duration(move.window_s)
+    extreme = "low" if move.side == "up" else "high"
     fields = {
-        "Price": price(move.price),
-        extreme: price(move.extreme),
-        "Exchange": move.exchange,
-        "Seen at": moment(move.ts_ms),
-        "Rule": rule_name,
+        say("fields.price"): price(move.price),
+        say(f"fields.{extreme}"): price(move.extreme),
+        say("fields.exchange"): move.exchange,
+        say("fields.seen_at"): voice.moment(move.ts_ms),
+        say("fields.rule"): rule_name,
     }
     far = change(move.extreme, move.price)
-    text = f"It is at {price(move.price)} now, {far} from the {extreme.lower()} of {window}."
-    return Content(f"{move.symbol} {verb} {move.percent:g} % within {window}", text, fields)
+    title = say(f"move.{move.side}", symbol=move.symbol, percent=f"{move.percent:g}", window=window)
+    return Content(title, say(f"move.from_{extreme}", price=price(move.price), far=far, window=window), fields)
 
 
-def of_spike(spike: Spike, rule_name: str) -> Content:
+def of_spike(spike: Spike, rule_name: str, voice: Voice) -> Content:
     """For example: `BTC/USDT, 5m: 4.2 times the usual volume`."""
+    say, volume, mean = voice.say, price(spike.volume), price(spike.mean)
     fields = {
-        "Volume": price(spike.volume),
-        "Usual": price(spike.mean),
-        "Close": price(spike.close),
-        "Exchange": spike.exchange,
-        "Seen at": moment(spike.ts_ms),
-        "Rule": rule_name,
+        say("fields.volume"): volume,
+        say("fields.usual"): mean,
+        say("fields.close"): price(spike.close),
+        say("fields.exchange"): spike.exchange,
+        say("fields.seen_at"): voice.moment(spike.ts_ms),
+        say("fields.rule"): rule_name,
     }
-    text = f"The {spike.candles} candles before it had {price(spike.mean)} each, it had {price(spike.volume)}."
     times = f"{spike.volume / spike.mean:.1f}"
-    return Content(f"{spike.symbol}, {spike.timeframe}: {times} times the usual volume", text, fields)
+    title = say("volume.title", symbol=spike.symbol, timeframe=spike.timeframe, times=times)
+    return Content(title, say("volume.text", candles=spike.candles, mean=mean, volume=volume), fields)
 
 
-def of_outcome(outcome: OutcomeMeasured, rule_name: str) -> Content:
+def of_outcome(outcome: OutcomeMeasured, rule_name: str, voice: Voice) -> Content:
     """For example: `Long BTC/USDT, 1h: EMA cross reached target 2, +2.0 R`."""
+    say = voice.say
     result, _, number = outcome.result.partition("_")
-    ended = {"target": f"reached target {number}", "stop": "was stopped", "expired": "expired"}.get(result, result)
     fields = {
-        "Exit": price(outcome.exit_price),
-        "Result": f"{outcome.r_multiple:+.2f} R",
-        "Best": f"{outcome.mfe_r:+.2f} R",
-        "Worst": f"{outcome.mae_r:+.2f} R",
-        "Exchange": outcome.exchange,
-        "Signal of": moment(outcome.confirmed_ms),
-        "Ended at": moment(outcome.ended_ms),
-        "Rule": rule_name,
+        say("fields.exit"): price(outcome.exit_price),
+        say("fields.result"): f"{outcome.r_multiple:+.2f} R",
+        say("fields.best"): f"{outcome.mfe_r:+.2f} R",
+        say("fields.worst"): f"{outcome.mae_r:+.2f} R",
+        say("fields.exchange"): outcome.exchange,
+        say("fields.signal_of"): voice.moment(outcome.confirmed_ms),
+        say("fields.ended_at"): voice.moment(outcome.ended_ms),
+        say("fields.rule"): rule_name,
     }
-    name = f"{outcome.side.capitalize()} {outcome.symbol}, {outcome.timeframe}: {words(outcome.strategy)}"
-    text = f"It took {duration((outcome.ended_ms - outcome.confirmed_ms) / 1000)}."
-    return Content(f"{name} {ended}, {outcome.r_multiple:+.1f} R", text, fields)
+    multiple = f"{outcome.r_multiple:+.1f}"
+    ended = f"outcome.{result if result in ENDS else 'other'}"
+    title = say(ended, signal=named(outcome, voice), number=number, multiple=multiple)
+    took = voice.duration((outcome.ended_ms - outcome.confirmed_ms) / 1000)
+    return Content(title, say("outcome.text", duration=took), fields)
 
 
-def of_feed(change: FeedChanged, rule_name: str) -> Content:
-    """For example: `binance BTC/USDT: gap found`."""
-    fields = {"Exchange": change.exchange}
+def of_feed(change: FeedChanged, rule_name: str, voice: Voice) -> Content:
+    """For example: `binance BTC/USDT: gap found`. The reason is in the feed's own words."""
+    say = voice.say
+    fields = {say("fields.exchange"): change.exchange}
     if change.symbol:
-        fields["Symbol"] = change.symbol
+        fields[say("fields.symbol")] = change.symbol
     if change.from_ms is not None and change.to_ms is not None:
-        fields |= {"From": moment(change.from_ms), "To": moment(change.to_ms)}
+        fields |= {
+            say("fields.from"): voice.moment(change.from_ms),
+            say("fields.to"): voice.moment(change.to_ms),
+        }
     if change.trades is not None:
-        fields["Trades"] = f"{change.trades:,}"
-    fields |= {"Seen at": moment(change.ts_ms), "Rule": rule_name}
+        fields[say("fields.trades")] = f"{change.trades:,}"
+    fields |= {say("fields.seen_at"): voice.moment(change.ts_ms), say("fields.rule"): rule_name}
     name = f"{change.exchange} {change.symbol}" if change.symbol else change.exchange
-    return Content(f"{name}: {change.state.replace('_', ' ')}", sentence(change.reason.replace("_", " ")), fields)
+    title = say("feed.title", name=name, state=say(f"feed.{change.state}"))
+    return Content(title, sentence(change.reason.replace("_", " ")), fields)

@@ -1,8 +1,8 @@
-"""Numbers, times and names as a person reads them."""
+"""Numbers, times and names as a person reads them, in whatever language."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 
 PRICE_DIGITS = 8
@@ -24,17 +24,10 @@ def change(before: float, after: float) -> str:
     return f"{(after / before - 1) * 100:+.2f} %"
 
 
-def moment(ms: int) -> str:
+def moment(ms: int, zone: tzinfo = UTC) -> str:
     """`2024-08-08 23:55 UTC`, with seconds where there are any."""
-    when = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{when:%Y-%m-%d %H:%M:%S} UTC" if when.second else f"{when:%Y-%m-%d %H:%M} UTC"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    when = datetime.fromtimestamp(ms / 1000, zone)
+    return f"{when:%Y-%m-%d %H:%M:%S %Z}" if when.second else f"{when:%Y-%m-%d %H:%M %Z}"
 
 
 def words(name: str) -> str:

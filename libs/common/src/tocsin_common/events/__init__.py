@@ -23,6 +23,7 @@ from tocsin_common.events.alerts import (
     DeadLetter,
     DeliveryChanged,
     DeliveryState,
+    Language,
     SendDue,
     Severity,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "FundingChanged",
     "Holding",
     "IndicatorsComputed",
+    "Language",
     "OrderFilled",
     "Origin",
     "OutcomeMeasured",

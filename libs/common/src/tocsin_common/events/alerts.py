@@ -13,6 +13,7 @@ DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "u
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
 AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume"]
+Language = Literal["en", "id"]
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """The most urgent first."""
@@ -100,6 +101,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
 
     `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no sound.
     Each severity has a subject of its own: where a queue waits, the more urgent go first.
+    What is said is in `language`, with times in `zone` (an IANA time zone).
     """
 
     delivery_id: str
@@ -115,6 +117,8 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     signal: SignalRaised | None = None
     silent: bool = False
     severity: Severity = "info"
+    language: Language = "en"
+    zone: str = "UTC"
 
     @property
     def subject(self) -> str:

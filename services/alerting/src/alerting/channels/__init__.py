@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
 from tocsin_common.events import ChannelName
@@ -30,6 +31,7 @@ class Message:
     """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
 
     `picture` is a PNG; it says nothing that the text does not say. `silent`: it should make no sound where it arrives.
+    `voice` is how it was written, for what a channel adds.
     """
 
     delivery_id: str
@@ -40,6 +42,7 @@ class Message:
     ts_ms: int
     picture: bytes | None = None
     silent: bool = False
+    voice: Voice = RECORD
 
 
 class Channel(Protocol):

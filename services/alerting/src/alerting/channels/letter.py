@@ -11,7 +11,6 @@ from string import Template
 
 from alerting.channels import Message
 from alerting.channels.text import cut, one_line
-from alerting.wording import moment
 
 TEXT_MAX = 100_000
 PREVIEW_MAX = 140
@@ -20,7 +19,7 @@ PREVIEW_MAX = 140
 PICTURE_ID = "signal.png@tocsin"
 
 _PAGE = Template("""<!doctype html>
-<html lang="en">
+<html lang="$language">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -52,7 +51,7 @@ Helvetica,Arial,sans-serif">
 <h1 style="margin:0;font-size:23px;line-height:30px;font-weight:650">$title</h1>
 </td></tr>
 $text$picture$fields<tr><td class="dim" style="padding:22px 28px 24px;color:#8a93a1;font-size:11px;line-height:16px">
-Alert $alert_id
+$alert
 </td></tr>
 </table>
 </td></tr>
@@ -103,10 +102,11 @@ def page(message: Message) -> str:
     )
     return _PAGE.substitute(
         preview=html.escape(cut(one_line(message.text), PREVIEW_MAX)),
-        moment=moment(message.ts_ms),
+        language=message.voice.language,
+        moment=message.voice.moment(message.ts_ms),
         title=title,
         text=_TEXT.substitute(text=text) if text else "",
         picture=_PICTURE.substitute(picture=PICTURE_ID, title=title) if message.picture is not None else "",
         fields=_FIELDS.substitute(rows=rows) if rows else "",
-        alert_id=html.escape(message.alert_id),
+        alert=html.escape(message.voice.say("letter.alert", alert_id=message.alert_id)),
     )

@@ -13,7 +13,7 @@ from alerting.channels import Ambiguous, Channel, Message
 from alerting.delivery import ATTEMPT_LIMIT_S
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
-from alerting.wording import duration
+from alerting.voice import Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 from tocsin_common.events import ChannelName, SendDue
@@ -72,14 +72,16 @@ class Requests:
 
 def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
     """What the channel gets; an alert that is late says so."""
-    fields = {**due.fields, "Late by": duration(age_s)} if age_s >= LATE_S else due.fields
+    voice = Voice(due.language, due.zone)
+    late = {voice.say("fields.late_by"): voice.duration(age_s)} if age_s >= LATE_S else {}
     return Message(
         delivery_id=due.delivery_id,
         alert_id=due.alert_id,
         title=due.title,
         text=due.text,
-        fields=fields,
+        fields={**due.fields, **late},
         ts_ms=due.ts_ms,
         picture=picture,
         silent=due.silent,
+        voice=voice,
     )
