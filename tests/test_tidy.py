@@ -38,7 +38,7 @@ EDGES = {
     "asyncpg": ("api_gateway/", "tocsin/"),
     "ccxt": ("market_ingest/sources/",),
     "fastapi": ("api_gateway/http/", "api_gateway/live.py"),
-    "telegram": ("alerting/channels/",),
+    "telegram": ("alerting/channels/", "alerting/bot/api.py"),
     "aiosmtplib": ("alerting/channels/", "tocsin/doctor/"),
     "discord_webhook": ("alerting/channels/",),
     "http_ece": ("alerting/channels/",),

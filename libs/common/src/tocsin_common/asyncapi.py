@@ -40,6 +40,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.AlertSuppressed: "alerts.suppressed.{rule}",
     events.DeliveryChanged: "deliveries.{channel}.{delivery}",
     events.SendDue: "send.{channel}.{severity}",
+    events.BotAsked: "bot.{bot}.{update}",
     events.DeadLetter: "dead.{service}.{original}",
 }
 """The subject each event is published on; `subjects.py` builds them."""
@@ -56,6 +57,8 @@ PARAMETERS = {
     "channel": "console, telegram, email, discord, webhook or webpush.",
     "delivery": "Id of the delivery.",
     "severity": "info, warning or critical.",
+    "bot": "The public part of the bot's token.",
+    "update": "Telegram's number of the update.",
     "service": "The service that gave the message up.",
     "original": "The subject of the message that was given up.",
 }

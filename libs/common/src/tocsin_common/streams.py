@@ -99,6 +99,8 @@ ALERTS = Stream(
 )
 DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
 SEND = Stream(name="SEND", subjects=("send.*.*",), durability="sync", work_queue=True)
+BOT = Stream(name="BOT", subjects=("bot.*.*",), durability="sync", max_age_s=365 * DAY_S)
+"""What the Telegram bot was asked; each update's entries are its ledger."""
 DEAD = Stream(
     name="DEAD",
     subjects=("dead.>",),
@@ -123,6 +125,7 @@ STREAMS = (
     ALERTS,
     DELIVERIES,
     SEND,
+    BOT,
     DEAD,
 )
 PROJECTED = (CANDLES, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES)

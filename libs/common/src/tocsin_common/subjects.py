@@ -134,6 +134,10 @@ def send(channel: str, severity: str) -> str:
     return f"send.{channel}.{severity}"
 
 
+def bot_update(bot: str, update_id: int) -> str:
+    return f"bot.{encode_token(bot)}.{update_id}"
+
+
 def fence(stream: str, part: int) -> str:
     """Where the newest writer of one part of a stream announces itself (see `Bus.raise_fence`)."""
     return f"{FENCE}{stream.lower()}.{part}"

@@ -6,6 +6,7 @@ from collections.abc import Set
 from random import Random
 
 from alerting.audience import Doorkeeper
+from alerting.bot.wiring import run_bot
 from alerting.channels import SHOW_PICTURES
 from alerting.channels.open import open_channels
 from alerting.config import Settings
@@ -62,6 +63,7 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
+    service.spawn(run_bot(service, directory, pictures))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )

@@ -98,6 +98,30 @@ class PictureSection(Section):
     theme: Literal["dark", "light"] = Field(default="dark", description="The colours of the pictures.")
 
 
+class BotSection(Section):
+    enabled: bool = Field(
+        default=False, description="Whether the Telegram bot answers; `telegram.token` says which one it is."
+    )
+    api_url: str = Field(default="http://127.0.0.1:8000", description="The HTTP API, without `/api/v1`.")
+    api_key: SecretStr | None = Field(default=None, description="An API key with the scope `read`.")
+    self_service: bool = Field(
+        default=False, description="Whether anybody who writes to the bot may become a subscriber."
+    )
+    contact: str = Field(
+        default="", max_length=200, description="Whom strangers are told to ask, where `self_service` is off."
+    )
+    operators: frozenset[int] = Field(
+        default=frozenset(), description="Telegram user ids of those who may use the operators' commands."
+    )
+    exchange: str = Field(default="binance", description="Where prices and new alerts are from.")
+    symbols: tuple[str, ...] = Field(
+        default=("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT"),
+        max_length=24,
+        description="What the menu of `/alert` offers; others can be typed.",
+    )
+    answers_per_minute: int = Field(default=20, ge=1, le=600, description="Most answers to one person in a minute.")
+
+
 _Channel = ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection | WebPushSection
 
 
@@ -110,6 +134,7 @@ class AlertingSection(Section):
     webpush: WebPushSection = WebPushSection()
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
+    bot: BotSection = BotSection()
 
     def workers(self, channel: ChannelName) -> int:
         """Deliveries that a channel may have in hand at a time."""

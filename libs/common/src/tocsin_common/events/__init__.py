@@ -27,6 +27,7 @@ from tocsin_common.events.alerts import (
     SendDue,
     Severity,
 )
+from tocsin_common.events.bot import BotAsked, BotOutcome, BotState
 from tocsin_common.events.engine import (
     IndicatorsComputed,
     Pace,
@@ -69,6 +70,7 @@ AnyEvent = (
     | AlertSuppressed
     | DeliveryChanged
     | SendDue
+    | BotAsked
     | DeadLetter
 )
 EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
@@ -99,6 +101,9 @@ __all__ = [
     "AlertRaised",
     "AlertSuppressed",
     "AnyEvent",
+    "BotAsked",
+    "BotOutcome",
+    "BotState",
     "CandlesClosed",
     "ChannelName",
     "ClockAdvanced",

@@ -48,8 +48,8 @@ class Telegram:
     dedupes = False
 
     def __init__(self, token: str, *, base_url: str, timeout_s: float, connections: int) -> None:
-        _silence_urls()
-        request = _Request(
+        silence_urls()
+        request = Request(
             connection_pool_size=connections,
             connect_timeout=timeout_s / 2,
             read_timeout=timeout_s,
@@ -107,7 +107,7 @@ class Telegram:
         await self._bot.request.shutdown()
 
 
-class _Request(HTTPXRequest):
+class Request(HTTPXRequest):
     """Tells apart, by the HTTP status, failures that the library reports alike."""
 
     async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
@@ -165,7 +165,7 @@ def shown_length(text: str) -> int:
     return utf16_length(html.unescape(text.replace("<b>", "").replace("</b>", "")))
 
 
-def _silence_urls() -> None:
+def silence_urls() -> None:
     """These libraries log the URLs they call, and the bot's token is part of them."""
     for name in ("httpx", "httpcore", "telegram"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,55 @@
+"""What commands answer from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from alerting.bot.gateway import Candle, Gateway, Page, Signal
+from alerting.bot.identity import Identity
+from alerting.bot.phrases import Phrases
+from alerting.config import BotSection
+from alerting.directory import Directory
+from alerting.picture.desk import Pictures
+from tocsin_common.events import SignalRaised
+
+DRAWN = tuple(name for name in SignalRaised.__struct_fields__ if name in Signal.__struct_fields__)
+"""What the API tells of a signal that is in its event too."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """`pictures` None: nothing is drawn. `username` is the bot's own."""
+
+    settings: BotSection
+    gateway: Gateway
+    directory: Directory
+    identity: Identity
+    pictures: Pictures | None
+    username: str = ""
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    async def candles(self, symbol: str, timeframe: str, count: int) -> Page[Candle]:
+        """The newest closed candles of a symbol on the bot's exchange, newest first. Raises Away."""
+        wanted: dict[str, str | int] = {
+            "exchange": self.settings.exchange,
+            "symbol": symbol,
+            "timeframe": timeframe,
+            "limit": count,
+        }
+        return await self.gateway.get("/candles", Page[Candle], wanted)
+
+    async def draw(self, one: Signal) -> bytes | None:
+        """The picture of a signal; None where there is none in time."""
+        if self.pictures is None:
+            return None
+        fields = {name: getattr(one, name) for name in DRAWN}
+        return await self.pictures.of(SignalRaised(**fields))
+
+    def how_to_begin(self, say: Phrases) -> str:
+        """How a stranger becomes a subscriber."""
+        if self.settings.self_service:
+            return say.plain("say.how_self")
+        contact = self.settings.contact
+        return say.plain("say.how_ask", contact=contact) if contact else say.plain("say.how_operator")

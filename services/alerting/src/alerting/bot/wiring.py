@@ -1,0 +1,72 @@
+"""The bot of a service: made from its settings, polling until it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import structlog
+
+from alerting.bot.api import BotApi
+from alerting.bot.commands.first import offered
+from alerting.bot.commands.table import TABLE
+from alerting.bot.desk import Desk
+from alerting.bot.dispatch import Dispatch
+from alerting.bot.gateway import Gateway
+from alerting.bot.identity import Identity
+from alerting.bot.ledger import Ledger
+from alerting.bot.metrics import BotMetrics
+from alerting.bot.phrases import DEFAULT, LANGUAGES, phrases
+from alerting.bot.poller import PEOPLE_AT_ONCE, POLL_S, Poller, waited
+from alerting.bot.seals import Seals
+from alerting.config import Settings
+from alerting.directory import Directory
+from alerting.picture.desk import Pictures
+from tocsin_common.bus.leases import TTL_S, Lease
+from tocsin_common.errors import Rejected, Retryable
+from tocsin_common.runtime import Service
+from tocsin_common.streams import LEASES
+
+log = structlog.get_logger()
+
+LEASE = "telegram-bot"
+FIRST_TRY_S, LAST_TRY_S = 0.25, 60.0
+
+
+async def run_bot(
+    service: Service[Settings], directory: Directory, pictures: Pictures | None, *, poll_s: int = POLL_S
+) -> None:
+    """Answer until the service stops. Does nothing where it is not enabled, or there is no token."""
+    section, telegram = service.settings.alerting.bot, service.settings.alerting.telegram
+    if not section.enabled or telegram.token is None:
+        return
+    token = telegram.token.get_secret_value()
+    api = BotApi(token, base_url=telegram.base_url, timeout_s=telegram.timeout_s, connections=PEOPLE_AT_ONCE)
+    service.stack.push_async_callback(api.close)
+    gateway = Gateway(section.api_url, section.api_key.get_secret_value() if section.api_key else "")
+    service.stack.push_async_callback(gateway.close)
+    identity = Identity(token, directory.subscribers, section.operators)
+    desk = Desk(section, gateway, directory, identity, pictures)
+    metrics = BotMetrics(service.registry)
+    dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()
+    lease = Lease(service.bus.bucket(LEASES), LEASE, owner, ttl_s=TTL_S)
+    if await introduced(api, desk, service.stop):
+        await Poller(api, dispatch, lease, metrics, poll_s=poll_s).run(service.stop)
+
+
+async def introduced(api: BotApi, desk: Desk, stop: asyncio.Event) -> bool:
+    """Learn the bot's name and tell Telegram its commands, however long it takes; False: `stop` came first."""
+    pause_s = FIRST_TRY_S
+    while not stop.is_set():
+        try:
+            desk.username = await api.username()
+            for language in LANGUAGES:
+                await api.offer(offered(phrases(language)), "" if language == DEFAULT else language)
+            return True
+        except (Rejected, Retryable) as error:
+            log.error("the bot cannot begin", reason=error.reason, retry_s=pause_s)
+            await waited(stop, pause_s)
+            pause_s = min(2 * pause_s, LAST_TRY_S)
+    return False

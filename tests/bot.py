@@ -1,0 +1,113 @@
+"""The Telegram bot against local servers: Telegram's Bot API, and the HTTP API with figures that a test gives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from tests.channels.http_server import HttpServer
+from tests.channels.telegram_bot import BotServer
+
+from alerting.bot.wiring import run_bot
+from alerting.config import Settings
+from alerting.directory import Directory
+from alerting.metrics import Metrics
+from tocsin_common.bus.protocol import Bus
+from tocsin_common.documents import Destination, Subscriber, encode
+from tocsin_common.events import BotAsked
+from tocsin_common.health import Health
+from tocsin_common.metrics import BusMetrics
+from tocsin_common.runtime import Service
+from tocsin_common.streams import BOT, SUBSCRIBERS
+
+ADA, BOB, EVE, OPERATOR, GROUP = 4242, 4343, 6666, 1001, -100200300
+KEY = "tcs_abc_0123456789abcdef"
+
+
+@dataclass
+class ApiServer(HttpServer):
+    """The gateway's reading side: `answers` by path, 404 for others; `asked_for` is what was wanted."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked_for: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_get("/api/v1/{path:.*}", self._get)
+
+    def error(self, status: int, retry_after_s: float | None) -> web.Response:
+        return web.json_response({"title": "no", "status": status}, status=status)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return self.error(401, None)
+        path, params = f"/{request.match_info['path']}", dict(request.query)
+        self.asked_for.append((path, params))
+        if (response := await self.commit(self.next_fault(), request)) is not None:
+            return response
+        if path not in self.answers:
+            return self.error(404, None)
+        found = self.answers[path]
+        return web.json_response(found(params) if callable(found) else found)
+
+
+@dataclass
+class BotWorld:
+    """One Telegram, one bus, one API; `running` starts a replica."""
+
+    bus: Bus
+    telegram: BotServer
+    api: ApiServer
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Service[Settings]]:
+        """A replica with the bot and nothing else; it is stopped as a service is."""
+        bot = {"enabled": True, "api_url": self.api.origin, "api_key": KEY, "operators": [OPERATOR], **self.settings}
+        telegram = {"token": self.telegram.token, "base_url": self.telegram.origin, "timeout_s": 1}
+        settings = Settings.model_validate({"alerting": {"bot": bot, "telegram": telegram}})
+        registry, stop = CollectorRegistry(), asyncio.Event()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            service = Service(
+                "alerting", settings, self.bus, registry, Health(registry), stop, stack, tasks, BusMetrics(registry)
+            )
+            directory = Directory(self.bus, Metrics(registry))
+            await directory.load()
+            service.spawn(directory.follow(stop))
+            service.spawn(run_bot(service, directory, None))
+            try:
+                yield service
+            finally:
+                stop.set()
+
+    async def subscribe(self, subscriber_id: str, chat: int, **about: Any) -> None:
+        """Somebody who is told on Telegram."""
+        destinations = [Destination(channel="telegram", address=str(chat))]
+        subscriber = Subscriber(subscriber_id=subscriber_id, name=subscriber_id, destinations=destinations, **about)
+        await self.bus.bucket(SUBSCRIBERS).put(subscriber_id, encode(subscriber))
+
+    async def entries(self) -> list[BotAsked]:
+        """Everything on the stream BOT."""
+        last = (await self.bus.stream_state(BOT)).last_seq
+        found = [message.event() for message in await self.bus.reader(BOT, after=0).through(last)]
+        return [entry for entry in found if isinstance(entry, BotAsked)]
+
+    async def answer(self, user: int, text: str, **about: Any) -> str:
+        """What the bot says to a message."""
+        count = len(self.telegram.accepted)
+        self.telegram.say(user, text, **about)
+        return (await self.telegram.wait_for(count + 1))[count].text
+
+
+@asynccontextmanager
+async def bot_world(bus: Bus, **settings: Any) -> AsyncIterator[BotWorld]:
+    """A world in which Ada and Bob are subscribers, and Eve is a stranger."""
+    async with BotServer() as telegram, ApiServer() as api:
+        world = BotWorld(bus, telegram, api, settings)
+        await world.subscribe("ada", ADA)
+        await world.subscribe("bob", BOB)
+        yield world
