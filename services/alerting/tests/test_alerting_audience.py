@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.alerts import a_signal
 
 from alerting.audience import Audience, Decided, Doorkeeper
 from alerting.causes import Match
 from alerting.limits import Rung
-from alerting.pipeline import Pipeline
+from alerting.pipeline import Pipeline, deliveries
 from alerting.silences import Silences
 from tocsin_common.documents import Destination, Hours, SignalRule, Silence, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed
@@ -147,6 +148,33 @@ def test_a_rule_goes_out_on_its_channels_only() -> None:
     assert [due.channel for due in outbox.due] == ["telegram", "webhook", "webhook"]
     everywhere = Pipeline(door, ttl_ms=1).run([Match.of(rule(), 1, SIGNAL, 0)], Rung(), {}, now_ms=0)
     assert {due.delivery_id for due in outbox.due} < {due.delivery_id for due in everywhere.due}
+
+
+NEW, LEFT = replace(MAIL, verified=False), replace(MAIL, enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("destinations", "reason"),
+    [
+        ([NEW], "not_verified"),
+        ([LEFT], "unsubscribed"),
+        ([NEW, LEFT], "unsubscribed"),
+        ([replace(MAIL, verified=False, enabled=False)], "not_verified"),
+    ],
+)
+def test_who_has_not_confirmed_or_has_unsubscribed_is_not_told(destinations: list[Destination], reason: str) -> None:
+    assert said(judged(rule(subscribers=["ada"]), subscriber("ada", *destinations))) == ([], {"ada": reason})
+    only_mails = rule(subscribers=["ada"], channels=["email"])
+    assert said(judged(only_mails, subscriber("ada", *destinations, PHONE))) == ([], {"ada": reason})
+
+
+def test_an_alert_goes_where_it_may_go_and_nowhere_else() -> None:
+    ada = subscriber("ada", NEW, PHONE, LEFT, MAIL)
+    match = Match.of(rule(subscribers=["ada"]), 1, SIGNAL, 0)
+    outbox = Pipeline(Doorkeeper({"ada": ada}, Silences()), ttl_ms=1).run([match], Rung(), {}, now_ms=0)
+    places = dict(deliveries(match.alert_id, ada))
+    assert [places[due.delivery_id] for due in outbox.due] == [PHONE, MAIL]
+    assert len(places) == 4  # whatever is confirmed later, each keeps its place
 
 
 def test_an_alert_that_nobody_is_told_of_is_not_raised_and_does_not_count_as_rung() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.channels import DiscordServer, Fault, WebhookServer
 
@@ -332,6 +333,22 @@ async def test_a_destination_that_was_removed_meanwhile_ends_the_delivery(hook: 
     desk.directory.subscribers.clear()
     await desk.sender.handle(incoming)
     assert (await desk.states(incoming))[-1] == ("failed", 0, "destination_gone")
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("since", "reason"), [({"enabled": False}, "unsubscribed"), ({"verified": False}, "not_verified")]
+)
+async def test_who_unsubscribed_since_gets_nothing_of_what_was_queued(
+    hook: tuple[Desk, WebhookServer], since: dict[str, bool], reason: str
+) -> None:
+    desk, server = hook
+    incoming = await desk.queue()
+    ada = desk.directory.subscribers["ada"]
+    places = [replace(place, **since) for place in ada.destinations]
+    desk.directory.subscribers["ada"] = replace(ada, destinations=places)
+    await desk.sender.handle(incoming)
+    assert (await desk.states(incoming))[-1] == ("failed", 0, reason)
     assert server.requests == 0
 
 

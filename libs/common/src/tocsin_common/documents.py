@@ -151,12 +151,17 @@ class Destination(Document, frozen=True, kw_only=True):
     `address`: Telegram chat id, e-mail address, Discord or generic webhook URL, the endpoint of a browser's push
     subscription; for `console` any text. `secret`: the `whsec_` signing secret of a generic webhook; the `p256dh` and
     `auth` of a push subscription, apart by a blank. Addresses and secrets never leave the sender.
+
+    `verified`: whoever is reached there wants it. An operator vouches for what they write; what is not verified gets
+    nothing but the request to confirm. `enabled`: false once they unsubscribed.
     """
 
     channel: ChannelName
     address: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
     secret: Annotated[str, msgspec.Meta(max_length=200)] = ""
     on_unknown: Literal["resend", "hold"] = "hold"
+    verified: bool = True
+    enabled: bool = True
 
 
 class Subscriber(Document, frozen=True, kw_only=True):

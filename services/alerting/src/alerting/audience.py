@@ -13,7 +13,7 @@ from alerting.hours import within
 from alerting.limits import Rung
 from alerting.reasons import Suppressed
 from alerting.silences import Silences, over
-from tocsin_common.documents import Silence, Subscriber
+from tocsin_common.documents import Destination, Silence, Subscriber
 from tocsin_common.events import AlertSuppressed
 
 
@@ -104,9 +104,16 @@ def unwilling(subscriber: Subscriber | None, match: Match) -> Suppressed | None:
         return Suppressed.QUIET_HOURS
     if not subscriber.destinations:
         return Suppressed.NO_DESTINATION
-    if rule.channels and not any(one.channel in rule.channels for one in subscriber.destinations):
-        return Suppressed.NO_CHANNEL
-    return None
+    wanted = [one for one in subscriber.destinations if not rule.channels or one.channel in rule.channels]
+    return Suppressed.NO_CHANNEL if not wanted else nowhere(wanted)
+
+
+def nowhere(destinations: Sequence[Destination]) -> Suppressed | None:
+    """Why nothing may go to any of these; None: to some it may."""
+    verified = [one for one in destinations if one.verified]
+    if not verified:
+        return Suppressed.NOT_VERIFIED
+    return None if any(one.enabled for one in verified) else Suppressed.UNSUBSCRIBED
 
 
 def spare(match: Match, subscriber_id: str | None, reason: Suppressed, silence_id: str = "") -> AlertSuppressed:

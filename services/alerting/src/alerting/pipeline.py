@@ -140,14 +140,14 @@ def enqueue(
 
 
 def deliveries_of(match: Match, subscriber: Subscriber) -> list[tuple[str, Destination]]:
-    """Those of the deliveries to a subscriber that the rule allows."""
+    """Those of the deliveries to a subscriber that the rule allows and that may go out."""
     allowed = match.rule.channels
     found = deliveries(match.alert_id, subscriber)
-    return [(one, to) for one, to in found if to.channel in allowed] if allowed else found
+    return [(one, to) for one, to in found if to.verified and to.enabled and (not allowed or to.channel in allowed)]
 
 
 def deliveries(alert_id: str, subscriber: Subscriber) -> list[tuple[str, Destination]]:
-    """The deliveries of an alert to a subscriber: id and destination."""
+    """Every delivery there could be of an alert to a subscriber: id and destination."""
     places: dict[ChannelName, int] = {}
     found = []
     for destination in subscriber.destinations:

@@ -26,6 +26,8 @@ class Suppressed(StrEnum):
     QUIET_HOURS = "quiet_hours"
     NO_DESTINATION = "no_destination"
     NO_CHANNEL = "no_channel"
+    NOT_VERIFIED = "not_verified"
+    UNSUBSCRIBED = "unsubscribed"
 
 
 class NoPicture(StrEnum):
@@ -43,6 +45,8 @@ class Undelivered(StrEnum):
     # decided by the sender
     CHANNEL_NOT_CONFIGURED = "channel_not_configured"
     DESTINATION_GONE = "destination_gone"
+    NOT_VERIFIED = "not_verified"
+    UNSUBSCRIBED = "unsubscribed"
     DEADLINE = "deadline"
     INTERRUPTED = "interrupted"
     CHANNEL_BUG = "channel_bug"

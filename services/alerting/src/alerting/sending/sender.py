@@ -104,6 +104,10 @@ class Sender:
                     await self._close(work, "failed", Undelivered.CHANNEL_NOT_CONFIGURED)
                 elif destination is None:
                     await self._close(work, "failed", Undelivered.DESTINATION_GONE)
+                elif not destination.verified:
+                    await self._close(work, "failed", Undelivered.NOT_VERIFIED)
+                elif not destination.enabled:
+                    await self._close(work, "failed", Undelivered.UNSUBSCRIBED)
                 else:
                     await self._attempt(work, number, self._channel, destination)
 
