@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.embedded.account import before_exec
+from tocsin.embedded.leash import NOT_FOUND, leashed
 from tocsin.processes import end_all, reference
 from tocsin.services import SERVICES, Launch, Service
 from tocsin.supervisor import Child, Supervisor, describe_exit
@@ -156,9 +156,16 @@ async def test_what_is_only_written_down_steps_back() -> None:
     command = (sys.executable, "-c", "import os; print(os.nice(0))")
     seen = []
     for niceness in (0, 10):
-        before = before_exec(None, signal.SIGTERM, niceness=niceness)
-        child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=before)
+        stepping_back = leashed(command, signal.SIGTERM, niceness=niceness)
+        child = await asyncio.create_subprocess_exec(*stepping_back, stdout=asyncio.subprocess.PIPE)
         output, _ = await child.communicate()
         seen.append(int(output))
     assert seen[1] == min(seen[0] + 10, 19)
     assert {service.name for service in SERVICES if service.niceness} == {"paper-trader", "api-gateway"}
+
+
+async def test_a_program_that_is_not_there_is_named() -> None:
+    nowhere = leashed(["/nowhere/program"], signal.SIGTERM)
+    child = await asyncio.create_subprocess_exec(*nowhere, stderr=asyncio.subprocess.PIPE)
+    _, words = await child.communicate()
+    assert (child.returncode, words) == (NOT_FOUND, b"/nowhere/program cannot be run: No such file or directory\n")

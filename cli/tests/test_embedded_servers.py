@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from tocsin.embedded import NatsServer, PostgresServer
-from tocsin.embedded.account import Account, before_exec
+from tocsin.embedded.account import Account
+from tocsin.embedded.leash import leashed
 from tocsin_common.errors import Unreachable
 
 Server = NatsServer | PostgresServer
@@ -46,13 +47,8 @@ async def parent_of(
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, psutil.Process]]:
     """Another process that started a server: (parent, server)."""
     parent = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PARENT,
-        kind.__name__,
-        str(data_dir),
+        *leashed([sys.executable, "-c", PARENT, kind.__name__, data_dir], signal.SIGKILL, account=account),
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=before_exec(account, signal.SIGKILL),
     )
     try:
         assert parent.stdout

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from tocsin.embedded.account import before_exec
+from tocsin.embedded.leash import leashed
 from tocsin.processes import ProcessRef, reference
 from tocsin.services import Launch
 from tocsin_common.bus.consume import pause
@@ -110,14 +110,13 @@ class Supervisor:
     async def _spawn(self, child: Child) -> None:
         with _open_log(child.log) as log:
             child.process = await asyncio.create_subprocess_exec(
-                *child.launch.service.command,
+                # It ends with us, however we end.
+                *leashed(child.launch.service.command, signal.SIGTERM, niceness=child.launch.service.niceness),
                 env=dict(child.launch.environment),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on, in order
-                # It ends with us, however we end.
-                preexec_fn=before_exec(None, signal.SIGTERM, niceness=child.launch.service.niceness),
             )
         child.state, child.since_s = "running", time.monotonic()
         if self._stopping.is_set():

@@ -9,7 +9,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tocsin.embedded.account import Account, before_exec, unprivileged
+from tocsin.embedded.account import Account, unprivileged
+from tocsin.embedded.leash import leashed
 from tocsin.embedded.process import ServerProcess
 from tocsin.ports import free_port
 from tocsin_common.errors import Unreachable
@@ -76,12 +77,11 @@ class PostgresServer(ServerProcess):
         command += [f"--pwfile={self._password}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(
-            command,
+            leashed(command, signal.SIGKILL, account=account),
             cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=INIT_TIMEOUT_S,
-            preexec_fn=before_exec(account, signal.SIGKILL),
         )
         if done.returncode:
             raise Unreachable(f"PostgreSQL: initdb failed in {self.folder}:\n{done.stdout}{done.stderr}")

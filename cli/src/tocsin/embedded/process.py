@@ -15,7 +15,8 @@ from typing import IO, Self
 
 import psutil
 
-from tocsin.embedded.account import Account, before_exec
+from tocsin.embedded.account import Account
+from tocsin.embedded.leash import leashed
 from tocsin_common.errors import Unreachable
 
 STOP_S = 8.0
@@ -106,13 +107,12 @@ class ServerProcess(ABC):
         """Start the server in a session of its own, so that Ctrl-C reaches our services first."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in command],
+                leashed(command, self._stop_signal, account=account, niceness=niceness),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                preexec_fn=before_exec(account, self._stop_signal, niceness=niceness),
             )
 
     async def wait_until(self, ready: Callable[[], bool]) -> None:
