@@ -67,9 +67,10 @@ class BotWorld:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Service[Settings]]:
         """A replica with the bot and nothing else; it is stopped as a service is."""
-        bot = {"enabled": True, "api_url": self.api.origin, "api_key": KEY, "operators": [OPERATOR], **self.settings}
+        bot = {"enabled": True, "operators": [OPERATOR], **self.settings}
+        api = {"url": self.api.origin, "key": KEY}
         telegram = {"token": self.telegram.token, "base_url": self.telegram.origin, "timeout_s": 1}
-        settings = Settings.model_validate({"alerting": {"bot": bot, "telegram": telegram}})
+        settings = Settings.model_validate({"alerting": {"api": api, "bot": bot, "telegram": telegram}})
         registry, stop = CollectorRegistry(), asyncio.Event()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             service = Service(

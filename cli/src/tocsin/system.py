@@ -95,6 +95,7 @@ def launch_plan(target: Target, backing: Servers, api_port: int) -> list[Launch]
             "postgres.url": backing.postgres_url.get_secret_value(),
             "health.port": str(port),
             "api_gateway.port": str(api_port),
+            "alerting.api.url": f"http://127.0.0.1:{api_port}",
         }
         carried = with_overrides(target.environment, overrides)
         launches.append(Launch(service, carried, f"http://127.0.0.1:{port}"))

@@ -98,12 +98,17 @@ class PictureSection(Section):
     theme: Literal["dark", "light"] = Field(default="dark", description="The colours of the pictures.")
 
 
+class ApiSection(Section):
+    """What is told of the past (by the bot, in reports) is asked there."""
+
+    url: str = Field(default="http://127.0.0.1:8000", description="The HTTP API of the gateway, without `/api/v1`.")
+    key: SecretStr | None = Field(default=None, description="An API key with the scope `read`.")
+
+
 class BotSection(Section):
     enabled: bool = Field(
         default=False, description="Whether the Telegram bot answers; `telegram.token` says which one it is."
     )
-    api_url: str = Field(default="http://127.0.0.1:8000", description="The HTTP API, without `/api/v1`.")
-    api_key: SecretStr | None = Field(default=None, description="An API key with the scope `read`.")
     self_service: bool = Field(
         default=False, description="Whether anybody who writes to the bot may become a subscriber."
     )
@@ -134,6 +139,7 @@ class AlertingSection(Section):
     webpush: WebPushSection = WebPushSection()
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
+    api: ApiSection = ApiSection()
     bot: BotSection = BotSection()
 
     def workers(self, channel: ChannelName) -> int:

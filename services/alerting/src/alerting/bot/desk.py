@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alerting.bot.gateway import Candle, Gateway, Page, Signal
 from alerting.bot.identity import Identity
 from alerting.bot.phrases import Phrases
 from alerting.config import BotSection
 from alerting.directory import Directory
+from alerting.gateway import Candle, Gateway, Page, Signal
 from alerting.picture.desk import Pictures
 from tocsin_common.events import SignalRaised
 

@@ -12,7 +12,6 @@ from alerting.bot.answers import Answer, Button, Refusal, plain
 from alerting.bot.api import BotApi
 from alerting.bot.asked import Asked
 from alerting.bot.desk import Desk
-from alerting.bot.gateway import Away
 from alerting.bot.ledger import Ledger, Verdict
 from alerting.bot.metrics import BotMetrics
 from alerting.bot.pace import Pace, Turn
@@ -20,6 +19,7 @@ from alerting.bot.phrases import spoken
 from alerting.bot.question import Command, Question
 from alerting.bot.seals import Seals
 from alerting.channels import Ambiguous
+from alerting.gateway import Away
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import BotState
 

@@ -13,7 +13,6 @@ from alerting.bot.commands.first import offered
 from alerting.bot.commands.table import TABLE
 from alerting.bot.desk import Desk
 from alerting.bot.dispatch import Dispatch
-from alerting.bot.gateway import Gateway
 from alerting.bot.identity import Identity
 from alerting.bot.ledger import Ledger
 from alerting.bot.metrics import BotMetrics
@@ -22,6 +21,7 @@ from alerting.bot.poller import PEOPLE_AT_ONCE, POLL_S, Poller, waited
 from alerting.bot.seals import Seals
 from alerting.config import Settings
 from alerting.directory import Directory
+from alerting.gateway import Gateway
 from alerting.picture.desk import Pictures
 from tocsin_common.bus.leases import TTL_S, Lease
 from tocsin_common.errors import Rejected, Retryable
@@ -44,7 +44,7 @@ async def run_bot(
     token = telegram.token.get_secret_value()
     api = BotApi(token, base_url=telegram.base_url, timeout_s=telegram.timeout_s, connections=PEOPLE_AT_ONCE)
     service.stack.push_async_callback(api.close)
-    gateway = Gateway(section.api_url, section.api_key.get_secret_value() if section.api_key else "")
+    gateway = Gateway.of(service.settings.alerting.api)
     service.stack.push_async_callback(gateway.close)
     identity = Identity(token, directory.subscribers, section.operators)
     desk = Desk(section, gateway, directory, identity, pictures)

@@ -9,8 +9,8 @@ import msgspec
 from alerting.bot import arguments
 from alerting.bot.answers import Answer, fit
 from alerting.bot.desk import Desk
-from alerting.bot.gateway import Page, Portfolio
 from alerting.bot.question import Command, Question
+from alerting.gateway import Page, Portfolio
 from alerting.wording import words
 
 DAY_MS = 86_400_000

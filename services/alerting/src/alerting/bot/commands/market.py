@@ -5,8 +5,8 @@ from __future__ import annotations
 from alerting.bot import arguments
 from alerting.bot.answers import CAPTION_MAX, Answer, fit
 from alerting.bot.desk import Desk
-from alerting.bot.gateway import Candle, Page, Signal
 from alerting.bot.question import Command, Question
+from alerting.gateway import Candle, Page, Signal
 from alerting.wording import change, moment, price, words
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

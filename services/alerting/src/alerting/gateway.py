@@ -1,4 +1,4 @@
-"""The read API of the gateway, as the bot asks it: within a time, within a size, and never trusted to answer."""
+"""The read API of the gateway, for the bot and reports: within a time, within a size, and never trusted to answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from alerting.config import ApiSection
 from tocsin_common.errors import TocsinError
 
 log = structlog.get_logger()
@@ -103,6 +104,10 @@ class Gateway:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, section: ApiSection) -> Gateway:
+        return cls(section.url, section.key.get_secret_value() if section.key else "")
 
     async def get(
         self, path: str, kind: type[T], params: Mapping[str, str | int] | None = None, *, statuses: tuple[int, ...] = ()
