@@ -11,7 +11,8 @@ from tocsin.settings import DEMO_CONFIG, check_everything, environment, load_own
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Portfolio, decode
 from tocsin_common.errors import ConfigError
-from tocsin_common.streams import ALERT_RULES, PORTFOLIOS
+from tocsin_common.events import DocumentChanged
+from tocsin_common.streams import ALERT_RULES, MANAGEMENT, PORTFOLIOS
 
 SUBSCRIBER = {"subscriber_id": "me", "name": "me", "destinations": [{"channel": "console", "address": "x"}]}
 RULE = {"kind": "signal", "rule_id": "all", "name": "all", "subscribers": ["me"]}
@@ -95,3 +96,23 @@ async def test_a_document_that_a_person_deleted_stays_deleted(memory_bus: Memory
     await apply(memory_bus, seeds)
     await memory_bus.bucket(ALERT_RULES).delete("all")
     assert (await apply(memory_bus, seeds))["alert_rules/all"] == "kept"
+
+
+SILENCE = {"silence_id": "upkeep", "starts_ms": 0, "ends_ms": 1, "author": "ann"}
+
+
+async def test_silences_are_seeded_too_and_it_is_stated_who_wrote_what(memory_bus: MemoryBus) -> None:
+    seeds = check(section(silences=[SILENCE]))
+    await apply(memory_bus, seeds)
+    await apply(memory_bus, seeds)
+    changes = [message.event() for message in await memory_bus.reader(MANAGEMENT, after=0).through(99)]
+    assert [(one.kind, one.id, one.via) for one in changes if isinstance(one, DocumentChanged)] == [
+        ("subscriber", "me", "seed"),
+        ("rule", "all", "seed"),
+        ("silence", "upkeep", "seed"),
+    ]
+
+
+def test_a_malformed_silence_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"seed.silences\[0\]: .*ends_ms"):
+        check(section(silences=[{"silence_id": "upkeep", "starts_ms": 0, "author": "ann"}]))

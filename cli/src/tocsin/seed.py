@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.config import Section
-from tocsin_common.documents import AlertRule, Document, Portfolio, PriceRule, SignalRule, Subscriber, decode, encode
+from tocsin_common.documents import (
+    AlertRule,
+    Document,
+    Portfolio,
+    PriceRule,
+    SignalRule,
+    Silence,
+    Subscriber,
+    decode,
+    encode,
+)
 from tocsin_common.errors import ConfigError, Malformed
-from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SEEDED, SUBSCRIBERS, Bucket
+from tocsin_common.events import DocumentChanged, DocumentKind
+from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SEEDED, SILENCES, SUBSCRIBERS, Bucket
 from tocsin_common.subjects import encode_token
 
 MAX_DOCUMENTS = 10_000
+
+STATED: dict[Bucket, DocumentKind] = {ALERT_RULES: "rule", SUBSCRIBERS: "subscriber", SILENCES: "silence"}
+"""Of these it is stated who changed them."""
 
 SeedResult = Literal["written", "unchanged", "kept"]
 
@@ -29,6 +44,7 @@ class SeedSection(Section):
 
     alert_rules: list[dict[str, Any]] = []
     subscribers: list[dict[str, Any]] = []
+    silences: list[dict[str, Any]] = []
     portfolios: list[dict[str, Any]] = []
 
 
@@ -59,10 +75,12 @@ def check(section: SeedSection) -> list[Seed]:
     problems: list[str] = []
     rules = _documents("alert_rules", section.alert_rules, AlertRule, problems)
     subscribers = _documents("subscribers", section.subscribers, Subscriber, problems)
+    silences = _documents("silences", section.silences, Silence, problems)
     portfolios = _documents("portfolios", section.portfolios, Portfolio, problems)
     seeds = [
         *(Seed(SUBSCRIBERS, item.subscriber_id, item) for item in subscribers),
         *(Seed(ALERT_RULES, item.rule_id, item) for item in rules),
+        *(Seed(SILENCES, item.silence_id, item) for item in silences),
         *(Seed(PORTFOLIOS, item.portfolio_id, item) for item in portfolios),
     ]
     problems += _twice(seeds) + _unknown_subscribers(rules, subscribers)
@@ -87,16 +105,27 @@ async def _apply_one(bus: Bus, seed: Seed) -> SeedResult:
     if entry is None and ours is not None:
         return "kept"
     if entry is None:
-        await bucket.create(seed.key, seed.value)
+        await _state(bus, seed, await bucket.create(seed.key, seed.value))
     elif entry.value == seed.value:
         result = "unchanged"
     elif entry.value is not None and ours == _digest(entry.value):
-        await bucket.update(seed.key, seed.value, entry.revision)
+        await _state(bus, seed, await bucket.update(seed.key, seed.value, entry.revision))
     else:
         return "kept"
     if ours != _digest(seed.value):
         await memory.put(memory_key, _digest(seed.value))
     return result
+
+
+async def _state(bus: Bus, seed: Seed, revision: int) -> None:
+    if seed.bucket not in STATED:
+        return
+    now_ms = time.time_ns() // 1_000_000
+    kind = STATED[seed.bucket]
+    change = DocumentChanged(
+        kind=kind, id=seed.document_id, action="written", revision=revision, actor=None, via="seed", at_ms=now_ms
+    )
+    await bus.publish([change])
 
 
 def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: list[str]) -> list[Any]:

@@ -23,6 +23,7 @@ from tocsin_common.events import (
     DeadLetter,
     DeliveryChanged,
     Difference,
+    DocumentChanged,
     EquityMarked,
     Event,
     FeedChanged,
@@ -409,6 +410,15 @@ KNOWN: dict[str, AnyEvent] = {
         outcome="ok",
         at_ms=T0 + 120,
         took_ms=118,
+    ),
+    "management.v1": DocumentChanged(
+        kind="rule",
+        id="ann:levels",
+        action="written",
+        revision=17,
+        actor="ann",
+        via="key 3f9a0c1d2e4b",
+        at_ms=T0,
     ),
     "dead.v1": DeadLetter(
         service="alerting",

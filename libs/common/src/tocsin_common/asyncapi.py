@@ -41,6 +41,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.DeliveryChanged: "deliveries.{channel}.{delivery}",
     events.SendDue: "send.{channel}.{severity}",
     events.BotAsked: "bot.{bot}.{update}",
+    events.DocumentChanged: "management.{kind}.{id}",
     events.DeadLetter: "dead.{service}.{original}",
 }
 """The subject each event is published on; `subjects.py` builds them."""
@@ -59,6 +60,8 @@ PARAMETERS = {
     "severity": "info, warning or critical.",
     "bot": "The public part of the bot's token.",
     "update": "Telegram's number of the update.",
+    "kind": "rule, subscriber or silence.",
+    "id": "Id of the document, as a subject token.",
     "service": "The service that gave the message up.",
     "original": "The subject of the message that was given up.",
 }

@@ -101,6 +101,8 @@ DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability=
 SEND = Stream(name="SEND", subjects=("send.*.*",), durability="sync", work_queue=True)
 BOT = Stream(name="BOT", subjects=("bot.*.*",), durability="sync", max_age_s=365 * DAY_S)
 """What the Telegram bot was asked; each update's entries are its ledger."""
+MANAGEMENT = Stream(name="MANAGEMENT", subjects=("management.*.*",), durability="sync", max_age_s=365 * DAY_S)
+"""Who changed which rule, subscriber or silence. The documents themselves are in the buckets."""
 DEAD = Stream(
     name="DEAD",
     subjects=("dead.>",),
@@ -126,6 +128,7 @@ STREAMS = (
     DELIVERIES,
     SEND,
     BOT,
+    MANAGEMENT,
     DEAD,
 )
 PROJECTED = (CANDLES, SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES)

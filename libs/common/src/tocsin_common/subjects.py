@@ -138,6 +138,10 @@ def bot_update(bot: str, update_id: int) -> str:
     return f"bot.{encode_token(bot)}.{update_id}"
 
 
+def management(kind: str, document_id: str) -> str:
+    return f"management.{kind}.{encode_token(document_id)}"
+
+
 def fence(stream: str, part: int) -> str:
     """Where the newest writer of one part of a stream announces itself (see `Bus.raise_fence`)."""
     return f"{FENCE}{stream.lower()}.{part}"

@@ -12,6 +12,8 @@ from alerting.channels.open import open_channels
 from alerting.config import Settings
 from alerting.directory import Directory
 from alerting.intake import Intake
+from alerting.management.core import Management
+from alerting.management.serving import serve as serve_management
 from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
@@ -36,6 +38,7 @@ async def serve(service: Service[Settings]) -> None:
     directory = Directory(bus, metrics)
     await directory.load()
     service.spawn(directory.follow(service.stop))
+    await serve_management(service.stack, bus, Management(bus, directory, metrics))
 
     channels = open_channels(settings)
     for channel in channels.values():

@@ -7,23 +7,24 @@ force, and all others work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
+from alerting.kinds import KINDS, RULE, SILENCE, SUBSCRIBER, D, Held, Kind
 from alerting.metrics import Metrics
 from alerting.rules import Rules
 from alerting.silences import Silences
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.documents import AlertRule, Silence, Subscriber, decode
+from tocsin_common.documents import AlertRule, Silence, Subscriber
 from tocsin_common.errors import Malformed
-from tocsin_common.streams import ALERT_RULES, SILENCES, SUBSCRIBERS, Bucket
 from tocsin_common.subjects import decode_token
 
 log = structlog.get_logger()
 
-Apply = Callable[[str, bytes | None, int], None]
-"""Takes an entry of a bucket: document id, value (None: deleted), revision."""
+Apply = Callable[[str, Any, int], None]
+"""Takes what became of a document: its id, the document (None: deleted), its revision."""
 
 
 class Directory:
@@ -36,69 +37,69 @@ class Directory:
         self._bus = bus
         self._metrics = metrics
         self._revisions: dict[tuple[str, str], int] = {}
+        self._held: dict[str, dict[str, Held[Any]]] = {name: {} for name in KINDS}
+        self._apply: dict[str, Apply] = {
+            RULE.name: self._apply_rule,
+            SUBSCRIBER.name: self._apply_subscriber,
+            SILENCE.name: self._apply_silence,
+        }
+
+    def held(self, kind: Kind[D]) -> Mapping[str, Held[D]]:
+        """The documents of a kind that are in force, by id."""
+        return self._held[kind.name]
 
     async def load(self) -> None:
         """Read everything there is: nothing may be matched against half of the rules."""
-        for bucket, apply in self._buckets():
-            for entry in (await self._bus.bucket(bucket).all()).values():
-                self._take(bucket, entry, apply)
+        for kind in KINDS.values():
+            for entry in (await self._bus.bucket(kind.bucket).all()).values():
+                self.take(kind, entry)
         log.info("rules loaded", rules=len(self.rules), subscribers=len(self.subscribers), silences=len(self.silences))
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Apply changes until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
-            following = [tasks.create_task(self._follow(bucket, apply)) for bucket, apply in self._buckets()]
+            following = [tasks.create_task(self._follow(kind)) for kind in KINDS.values()]
             await stop.wait()
             for task in following:
                 task.cancel()
 
-    def _buckets(self) -> tuple[tuple[Bucket, Apply], ...]:
-        return (
-            (ALERT_RULES, self._apply_rule),
-            (SUBSCRIBERS, self._apply_subscriber),
-            (SILENCES, self._apply_silence),
-        )
+    async def _follow(self, kind: Kind[Any]) -> None:
+        async for entry in self._bus.bucket(kind.bucket).watch():
+            self.take(kind, entry)
 
-    async def _follow(self, bucket: Bucket, apply: Apply) -> None:
-        async for entry in self._bus.bucket(bucket).watch():
-            self._take(bucket, entry, apply)
-
-    def _take(self, bucket: Bucket, entry: Entry, apply: Apply) -> None:
-        place = (bucket.name, entry.key)
+    def take(self, kind: Kind[Any], entry: Entry) -> None:
+        """Go by an entry of a bucket from now on; one that is known, or older, changes nothing."""
+        place = (kind.name, entry.key)
         if entry.revision <= self._revisions.get(place, 0):
             return
         self._revisions[place] = entry.revision
         try:
-            apply(decode_token(entry.key), entry.value, entry.revision)
+            document_id = decode_token(entry.key)
+            document = None if entry.value is None else kind.decode(entry.value, document_id)
         except (Malformed, ValueError) as error:
-            self._metrics.documents_ignored.labels(bucket.name).inc()
-            log.error("document ignored", bucket=bucket.name, key=entry.key, problem=str(error))
+            self._metrics.documents_ignored.labels(kind.bucket.name).inc()
+            log.error("document ignored", bucket=kind.bucket.name, key=entry.key, problem=str(error))
+            return
+        if document is None:
+            self._held[kind.name].pop(document_id, None)
+        else:
+            self._held[kind.name][document_id] = Held(document, entry.revision)
+        self._apply[kind.name](document_id, document, entry.revision)
 
-    def _apply_rule(self, rule_id: str, value: bytes | None, revision: int) -> None:
-        if value is None:
+    def _apply_rule(self, rule_id: str, rule: AlertRule | None, revision: int) -> None:
+        if rule is None:
             self.rules.drop(rule_id)
-            return
-        rule: AlertRule = decode(value, AlertRule)  # type: ignore[arg-type]  # a union is a type to msgspec only
-        _same_id("rule_id", rule.rule_id, rule_id)
-        self.rules.put(rule, revision)
+        else:
+            self.rules.put(rule, revision)
 
-    def _apply_subscriber(self, subscriber_id: str, value: bytes | None, _revision: int) -> None:
-        if value is None:
+    def _apply_subscriber(self, subscriber_id: str, subscriber: Subscriber | None, _revision: int) -> None:
+        if subscriber is None:
             self.subscribers.pop(subscriber_id, None)
-            return
-        subscriber = decode(value, Subscriber)
-        _same_id("subscriber_id", subscriber.subscriber_id, subscriber_id)
-        self.subscribers[subscriber_id] = subscriber
+        else:
+            self.subscribers[subscriber_id] = subscriber
 
-    def _apply_silence(self, silence_id: str, value: bytes | None, _revision: int) -> None:
-        if value is None:
+    def _apply_silence(self, silence_id: str, silence: Silence | None, _revision: int) -> None:
+        if silence is None:
             self.silences.drop(silence_id)
-            return
-        silence = decode(value, Silence)
-        _same_id("silence_id", silence.silence_id, silence_id)
-        self.silences.put(silence)
-
-
-def _same_id(name: str, given: str, key: str) -> None:
-    if given != key:
-        raise Malformed(f"`$.{name}` is {given!r}, but the document is stored under the key of {key!r}")
+        else:
+            self.silences.put(silence)

@@ -54,3 +54,9 @@ class Metrics:
         self.documents_ignored = Counter(
             "alerting_documents_ignored", "Malformed rules, subscribers and silences.", ["bucket"], registry=registry
         )
+        self.documents_changed = Counter(
+            "alerting_documents_changed",
+            "Rules, subscribers and silences written or deleted by a person.",
+            ["kind", "action"],
+            registry=registry,
+        )

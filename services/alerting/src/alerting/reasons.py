@@ -30,6 +30,16 @@ class Suppressed(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
 
 
+class Refused(StrEnum):
+    """Why somebody's wish to see or change something is refused."""
+
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    TOO_MANY = "too_many"
+
+
 class NoPicture(StrEnum):
     """Why an alert of a signal went without its picture."""
 

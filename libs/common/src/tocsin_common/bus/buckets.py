@@ -51,9 +51,9 @@ class JetStreamKeyValue:
     async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None) -> int:
         return await self._write(key, value, expected=revision, headers=_lifetime(ttl_s))
 
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
+    async def delete(self, key: str, *, revision: int | None = None) -> int:
         lifetime = _lifetime(DELETED_TTL_S if self._bucket.expires else None)
-        await self._write(key, b"", expected=revision, headers={OPERATION: "DEL", **lifetime})
+        return await self._write(key, b"", expected=revision, headers={OPERATION: "DEL", **lifetime})
 
     async def all(self) -> dict[str, Entry]:
         return {entry.key: entry for entry in _latest(await self._changes(0)) if entry.value is not None}

@@ -36,10 +36,10 @@ class MemoryKeyValue:
         self._expect(key, revision)
         return self._write(key, value, ttl_s)
 
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
+    async def delete(self, key: str, *, revision: int | None = None) -> int:
         if revision is not None:
             self._expect(key, revision)
-        self._write(key, None)
+        return self._write(key, None)
 
     async def all(self) -> dict[str, Entry]:
         entries = [self._last(key) for key in list(self._entries)]

@@ -165,8 +165,8 @@ class KeyValue(Protocol):
         """Write only if `revision` is still the key's last. Raises Conflict."""
         ...
 
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
-        """Delete, or only if `revision` is still the key's last. Raises Conflict."""
+    async def delete(self, key: str, *, revision: int | None = None) -> int:
+        """Delete, or only if `revision` is still the key's last; returns the revision that says so. Raises Conflict."""
         ...
 
     async def all(self) -> dict[str, Entry]: ...

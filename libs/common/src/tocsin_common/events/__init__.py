@@ -36,6 +36,7 @@ from tocsin_common.events.engine import (
     StrategyQuarantined,
 )
 from tocsin_common.events.event import MAX_COLUMN, Event, encoder
+from tocsin_common.events.management import DocumentChanged, DocumentKind
 from tocsin_common.events.market import (
     CandlesClosed,
     ClockAdvanced,
@@ -71,6 +72,7 @@ AnyEvent = (
     | DeliveryChanged
     | SendDue
     | BotAsked
+    | DocumentChanged
     | DeadLetter
 )
 EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
@@ -111,6 +113,8 @@ __all__ = [
     "DeliveryChanged",
     "DeliveryState",
     "Difference",
+    "DocumentChanged",
+    "DocumentKind",
     "EquityMarked",
     "Event",
     "FeedChanged",

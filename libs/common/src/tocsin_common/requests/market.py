@@ -1,33 +1,15 @@
-"""Every question one part of the system may ask another over NATS: its subject, who answers, and the two types.
-
-Requests are no facts: nothing stores them, and asking twice changes nothing. A subject of a stream is never used.
-"""
+"""Questions about the market, answered by market-ingest."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import msgspec
 
 from tocsin_common.events import Origin
 from tocsin_common.events.event import MAX_COLUMN, require_same_length
-
-Q = TypeVar("Q", bound=msgspec.Struct)
-R = TypeVar("R", bound=msgspec.Struct)
+from tocsin_common.requests.endpoint import Endpoint, Request
 
 
-@dataclass(frozen=True)
-class Endpoint(Generic[Q, R]):
-    """One kind of question. `group` names the service that answers: each question goes to one of its replicas."""
-
-    subject: str
-    group: str
-    request: type[Q]
-    reply: type[R]
-
-
-class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HistoryRequest(Request, frozen=True, kw_only=True):
     """Closed candles of one instrument and timeframe that opened at `from_ms <= t < to_ms` (UTC milliseconds)."""
 
     exchange: str
@@ -71,5 +53,3 @@ class HistoryReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 HISTORY = Endpoint("market.history", "market-ingest", HistoryRequest, HistoryReply)
-
-ENDPOINTS: tuple[Endpoint[msgspec.Struct, msgspec.Struct], ...] = (HISTORY,)  # type: ignore[assignment]  # any pair
