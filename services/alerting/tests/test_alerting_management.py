@@ -213,6 +213,20 @@ async def test_some_things_of_a_subscriber_are_the_operators(
         await management.put(ANN, SUBSCRIBER, replace(ANN_DOCUMENT, **change), written.revision)
 
 
+async def test_nobody_vouches_for_destinations_that_subscribers_write(management: Management) -> None:
+    left = replace(MAIL, enabled=False)
+    written = await management.put(OPERATOR, SUBSCRIBER, replace(ANN_DOCUMENT, destinations=[CHAT, left]), 0)
+    new = Destination(channel="telegram", address="999999999")
+    mine = replace(ANN_DOCUMENT, destinations=[new, CHAT, left])
+    written = await management.put(ANN, SUBSCRIBER, mine, written.revision)
+    assert [one.verified for one in written.document.destinations] == [False, True, True]
+    mine = replace(ANN_DOCUMENT, destinations=[new, CHAT, MAIL])
+    written = await management.put(ANN, SUBSCRIBER, mine, written.revision)
+    assert [one.verified for one in written.document.destinations] == [False, True, False]
+    vouched = await management.put(OPERATOR, SUBSCRIBER, mine, written.revision)
+    assert all(one.verified for one in vouched.document.destinations)
+
+
 async def test_subscribers_are_made_and_deleted_by_operators(management: Management) -> None:
     with pytest.raises(Rejected, match="not_found"):
         await management.put(ANN, SUBSCRIBER, ANN_DOCUMENT, 0)

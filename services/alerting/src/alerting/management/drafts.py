@@ -26,7 +26,7 @@ WHOSE: dict[DocumentKind, Callable[[str], dict[str, Any]]] = {
 }
 """What subscribers need not say, and cannot say otherwise."""
 
-KEPT = ("address", "secret", "on_unknown", "verified")
+KEPT = ("address", "secret", "on_unknown", "verified", "enabled")
 """What a destination without an address has of the one that stands at its place, unless it says otherwise."""
 
 
@@ -52,6 +52,6 @@ def _destination(number: int, draft: Any, before: Subscriber | None) -> Any:
         return given
     for place, one in zip(destinations(before), before.destinations, strict=True) if before else ():
         if (place["channel"], place["place"]) == (draft.get("channel"), draft.get("place")):
-            return {**{name: getattr(one, name) for name in KEPT if hasattr(one, name)}, **given}
+            return {**{name: getattr(one, name) for name in KEPT}, **given}
     detail = f"`$.destinations[{number}]` has no `address`, and there is none at its `place` to be kept"
     raise Rejected(Refused.INVALID, detail)

@@ -74,11 +74,15 @@ def _own_document(me: str, document: D, before: D | None) -> D:
     if len(document.destinations) > max(MAX_DESTINATIONS, len(before.destinations)):
         raise Rejected(Refused.TOO_MANY, f"{len(document.destinations)} destinations, at most {MAX_DESTINATIONS}")
     known = {(one.channel, one.address): one for one in before.destinations}
-    for one in document.destinations:
-        _check_new(one, known.get((one.channel, one.address)))
-    return document
+    return replace(
+        document,
+        destinations=[_as_known(one, known.get((one.channel, one.address))) for one in document.destinations],
+    )
 
 
-def _check_new(destination: Destination, known: Destination | None) -> None:
+def _as_known(destination: Destination, known: Destination | None) -> Destination:
+    """Nobody vouches for what is new, nor for a place whose reader unsubscribed and is to be written to again."""
     if known is None and destination.channel == "console":
         raise Rejected(Refused.FORBIDDEN, "the console is the operators'")
+    again = known is not None and destination.enabled and not known.enabled
+    return replace(destination, verified=known is not None and known.verified and not again)
