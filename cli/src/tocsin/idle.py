@@ -14,12 +14,8 @@ from tocsin_common.bus.protocol import Bus, DurableState
 from tocsin_common.errors import TocsinError
 from tocsin_common.events import ClockAdvanced
 from tocsin_common.streams import (
-    ALERTING_CANDLES,
-    ALERTING_FEEDS,
-    ALERTING_OUTCOMES,
+    ALERTING,
     ALERTING_SEND,
-    ALERTING_SIGNALS,
-    ALERTING_TRADES,
     CLOCK,
     PAPER_TRADER,
     PROJECTOR,
@@ -30,11 +26,7 @@ from tocsin_common.subjects import clock
 
 IN_ORDER: tuple[Durable, ...] = (
     PAPER_TRADER,
-    ALERTING_TRADES,
-    ALERTING_CANDLES,
-    ALERTING_FEEDS,
-    ALERTING_SIGNALS,
-    ALERTING_OUTCOMES,
+    *ALERTING,
     *ALERTING_SEND.values(),
     *PROJECTOR.values(),
 )

@@ -21,12 +21,15 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import (
     Destination,
     FeedRule,
+    IndicatorRule,
     MoveRule,
     OutcomeRule,
+    PaperRule,
     PriceRule,
     SignalRule,
     Silence,
     Subscriber,
+    SystemRule,
     VolumeRule,
     encode,
 )
@@ -35,10 +38,14 @@ from tocsin_common.events import (
     AlertRaised,
     AlertSuppressed,
     CandlesClosed,
+    ClockAdvanced,
+    DeadLetter,
+    EquityMarked,
     Event,
     FeedChanged,
+    IndicatorsComputed,
     OutcomeMeasured,
-    PortfolioOpened,
+    RoundsChanged,
     SendDue,
     SignalRaised,
     TradesReceived,
@@ -46,8 +53,12 @@ from tocsin_common.events import (
 from tocsin_common.streams import (
     ALERT_RULES,
     ALERTING_CANDLES,
+    ALERTING_DEAD,
+    ALERTING_ENGINE,
     ALERTING_FEEDS,
+    ALERTING_INDICATORS,
     ALERTING_OUTCOMES,
+    ALERTING_PAPER,
     ALERTING_SIGNALS,
     ALERTING_TRADES,
     ALERTS,
@@ -320,6 +331,16 @@ def candle(number: int, volume: float) -> CandlesClosed:
     )
 
 
+def rsi(hour: int, value: float) -> IndicatorsComputed:
+    return IndicatorsComputed(
+        exchange="x", symbol="A/B", timeframe="1h", open_ms=hour * 3_600_000, close=1.0, values={"rsi_14": value}
+    )
+
+
+def marked(n: int, worth: int) -> EquityMarked:
+    return EquityMarked(portfolio="main", n=n, ts_ms=n, cash=Decimal(worth), holdings=[], equity=Decimal(worth))
+
+
 TIED = {"name": "n", "subscribers": ["ada"], "exchange": "x", "symbol": "A/B"}
 
 
@@ -328,7 +349,9 @@ async def test_what_rules_remember_of_the_market_outlives_restarts(bus: MemoryBu
     sticky = PriceRule(rule_id="level", level=100.0, rearm_percent=5.0, **TIED)  # type: ignore[arg-type]
     move = MoveRule(rule_id="move", percent=20.0, window_s=60, **TIED)  # type: ignore[arg-type]
     volume = VolumeRule(rule_id="volume", timeframe="5m", factor=3.0, candles=2, **TIED)  # type: ignore[arg-type]
-    for rule in (sticky, move, volume):
+    indicator = IndicatorRule(rule_id="rsi", name="n", subscribers=["ada"], left="rsi_14", operator="below", right=30)
+    paper = PaperRule(rule_id="paper", name="n", subscribers=["ada"])
+    for rule in (sticky, move, volume, indicator, paper):
         await bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
 
     async def step(durable: Durable, event: Event) -> list[str]:
@@ -355,6 +378,19 @@ async def test_what_rules_remember_of_the_market_outlives_restarts(bus: MemoryBu
         [],
         ["A/B, 5m: 3.0 times the usual volume"],
         [],
+    ]
+    assert [await step(ALERTING_INDICATORS, rsi(n, value)) for n, value in enumerate([25.0, 24.0, 31.0, 29.0])] == [
+        ["A/B, 1h: RSI 14 is below 30"],
+        [],
+        [],
+        ["A/B, 1h: RSI 14 is below 30"],
+    ]
+    assert [await step(ALERTING_PAPER, marked(n, worth)) for n, worth in enumerate([1000, 900, 880, 960, 890])] == [
+        [],
+        ["Portfolio main is 10.0 % below its peak"],
+        [],
+        [],
+        ["Portfolio main is 11.0 % below its peak"],
     ]
 
 
@@ -401,6 +437,28 @@ async def test_outcomes_and_feeds_ring_like_signals(bus: MemoryBus) -> None:
     assert ringing(await alerting.take()) == [0, "too_often", 60_000]
 
 
+async def test_operators_hear_of_slow_rounds_and_of_messages_given_up_once(bus: MemoryBus) -> None:
+    rule = SystemRule(rule_id="ops", name="o", subscribers=["ada"], cooldown_s=60)
+    await bus.bucket(ALERT_RULES).put("ops", encode(rule))
+    figures = {"candles_seq": 1, "waited_ms": 1, "took_ms": 1, "symbols": 1, "candles": 1, "longest": "read"}
+    await bus.publish([RoundsChanged(pace="slow", at_ms=5, longest_ms=1, **figures)])  # type: ignore[arg-type]
+    assert rings(await (await Alerting(bus, ALERTING_ENGINE).start()).take()) == ["Rounds are slow"]
+    letters = [
+        DeadLetter(
+            service="api-gateway",
+            stream=stream,
+            seq=seq,
+            original_subject="dead.x",
+            reason="bug",
+            error="e",
+            payload=b"p",
+        )
+        for seq, stream in enumerate(["SIGNALS", "SIGNALS", "DEAD"])
+    ]
+    await bus.publish(letters)
+    assert ringing(await (await Alerting(bus, ALERTING_DEAD).start()).take())[1:] == ["cooldown"]
+
+
 async def test_a_stream_made_anew_starts_with_no_memory(bus: MemoryBus) -> None:
     await bus.publish([trade(1, 99.0)])
     first = await Alerting(bus, ALERTING_TRADES).start()
@@ -422,7 +480,7 @@ async def test_another_event_on_the_stream_is_rejected(bus: MemoryBus) -> None:
     alerting = await Alerting(bus, ALERTING_SIGNALS).start()
     await bus.publish([minute(1)])
     [item] = await alerting.fetch()
-    stranger = PortfolioOpened(portfolio="main", n=1, ts_ms=1, currency="USDT", cash=Decimal(1))
+    stranger = ClockAdvanced(stage="market", source="s", time_ms=1, trades_seq=0, candles_seq=0, cursor=0)
     with pytest.raises(Rejected):
         await alerting.intake.handle([Incoming(stranger, item.message)])
 

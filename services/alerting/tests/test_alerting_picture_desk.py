@@ -146,6 +146,7 @@ async def test_published_indicators_that_are_prices_are_drawn_as_lines(desk: Des
                 symbol="BTC/USDT",
                 timeframe="1h",
                 open_ms=opened_ms,
+                close=close,
                 values={
                     "ema_20": close,
                     "bollinger_upper_20_2": close + 1,
@@ -166,7 +167,7 @@ async def test_published_indicators_that_are_prices_are_drawn_as_lines(desk: Des
 
 async def test_indicators_of_other_candles_give_no_lines(desk: Desk) -> None:
     about = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1h"}
-    await desk.bus.publish([IndicatorsComputed(**about, open_ms=0, values={"ema_20": 1.0})])
+    await desk.bus.publish([IndicatorsComputed(**about, open_ms=0, close=1.0, values={"ema_20": 1.0})])
     async with desk.pictures() as pictures:
         assert await pictures.of(LONG)
     assert not desk.sketcher.drawn[0].lines

@@ -5,22 +5,40 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from decimal import Decimal
 from string import Formatter
-from typing import Any, get_args
+from types import ModuleType
+from typing import Any, Literal, get_args
 
 import pytest
 from tests.alerts import a_signal
 
-from alerting import render
+from alerting import render, render_own
 from alerting.causes import Cause
+from alerting.indicators import Reached
 from alerting.moves import Move
+from alerting.paper import Drawdown, Opened
 from alerting.prices import Crossing
 from alerting.render import of_cause
+from alerting.system import Trouble
 from alerting.voice import RECORD, Voice, texts
 from alerting.volumes import Spike
 from tocsin_common.documents import Subscriber, decode
 from tocsin_common.errors import Malformed
-from tocsin_common.events import FeedChanged, FeedState, Language, OutcomeMeasured, Severity, Side
+from tocsin_common.events import (
+    DeadLetter,
+    FeedChanged,
+    FeedState,
+    Language,
+    OrderFilled,
+    OutcomeMeasured,
+    Pace,
+    PortfolioOpened,
+    RoundsChanged,
+    Severity,
+    Side,
+    StrategyQuarantined,
+)
 
 LANGUAGES = get_args(Language)
 NOON_MS = 1_723_118_400_000
@@ -47,12 +65,47 @@ def changed(state: FeedState) -> FeedChanged:
     )
 
 
+def filled(side: Literal["buy", "sell"], left: str) -> OrderFilled:
+    worth = {"price": Decimal(2), "market_price": Decimal(2), "fee": Decimal(1), "cash_after": Decimal(7)}
+    position = {"position_amount": Decimal(left), "position_entry_price": Decimal(2), "realised_pnl": Decimal(3)}
+    about = {"portfolio": "main", "position_id": "p", "signal_id": "s", "exchange": "okx", "symbol": "BTC/USDT"}
+    basis: dict[str, Any] = {"n": 2, "ts_ms": NOON_MS, "reason": "stop", "basis": "trade", "basis_ref": "1"}
+    return OrderFilled(**about, **worth, **position, **basis, side=side, amount=Decimal("0.5"))
+
+
+def troubles() -> list[StrategyQuarantined | RoundsChanged | DeadLetter]:
+    rounds = {"at_ms": NOON_MS, "candles_seq": 1, "waited_ms": 2_000, "took_ms": 3_000, "symbols": 4, "candles": 5}
+    paces: list[Pace] = ["slow", "recovered"]
+    letter = {"service": "s", "stream": "SIGNALS", "original_subject": "signals.x", "reason": "bug", "error": "e"}
+    return [
+        StrategyQuarantined(
+            strategy="a", strategy_version="1", params_hash="p", reason="raised", error="", at_ms=NOON_MS
+        ),
+        *(RoundsChanged(pace=pace, **rounds, longest="read", longest_ms=1_000) for pace in paces),  # type: ignore[arg-type]
+        DeadLetter(**letter, seq=7, payload=b""),  # type: ignore[arg-type]
+    ]
+
+
 CAUSES: list[Cause] = [
     *(a_signal(NOON_MS, side=side, stop=stop, reasons=[]) for side, stop in (("long", 90.0), ("short", 110.0))),
     *(ended(result) for result in ("target_1", "stop", "expired", "invalidated", "unheard_of")),
     *(changed(state) for state in get_args(FeedState)),
     *(Crossing("okx", "BTC/USDT", 100.0, way, 99.0, 101.0, NOON_MS, "1") for way in ("above", "below")),
     *(Move("okx", "BTC/USDT", 5.0, 900, side, 100.0, 105.0, NOON_MS, "1") for side in ("up", "down")),
+    *(
+        Reached("okx", "BTC/USDT", "1h", "close", operator, right, 64_100.0, 64_000.5, 64_100.0, NOON_MS)
+        for operator, right in (
+            ("below", 70_000.0),
+            ("above", "ema_200"),
+            ("crosses_below", 1.0),
+            ("crosses_above", 2.0),
+        )
+    ),
+    Opened(PortfolioOpened(portfolio="main", n=1, ts_ms=NOON_MS, currency="USDT", cash=Decimal(10_000))),
+    filled("buy", "0.5"),
+    filled("sell", "0"),
+    Drawdown("main", 3, 10.0, Decimal(10_000), Decimal(8_900), NOON_MS),
+    *(Trouble.of(event, NOON_MS) for event in troubles()),
     Spike("okx", "BTC/USDT", "5m", 20, 100.0, 420.0, 64_000.0, NOON_MS),
 ]
 
@@ -86,11 +139,12 @@ def test_an_alert_has_the_same_figures_under_other_names_in_every_language(cause
     for one in said[1:]:
         for (name, value), (english_name, english) in zip(one.fields.items(), said[0].fields.items(), strict=True):
             assert re.findall(r"[\d.,]+", value) == re.findall(r"[\d.,]+", english)
-            assert name != english_name or name in ("Target 1", "Target 2", "Volume")
+            assert name != english_name or name in ("Target 1", "Target 2", "Volume", "EMA 200")
 
 
-def test_no_word_of_a_language_stands_in_the_program() -> None:
-    found = [text for text in spoken(ast.parse(inspect.getsource(render))) if WORD.search(KEY.sub("", text))]
+@pytest.mark.parametrize("module", [render, render_own])
+def test_no_word_of_a_language_stands_in_the_program(module: ModuleType) -> None:
+    found = [text for text in spoken(ast.parse(inspect.getsource(module))) if WORD.search(KEY.sub("", text))]
     assert not found
 
 

@@ -17,7 +17,7 @@ from signal_engine.indicators import memory_of
 from signal_engine.strategies import BY_DEFAULT, build
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Consumer
-from tocsin_common.events import CandlesClosed, ClockAdvanced, StrategyQuarantined, encode
+from tocsin_common.events import CandlesClosed, ClockAdvanced, IndicatorsOffered, StrategyQuarantined, encode
 from tocsin_common.streams import ENGINE, INDICATORS, PAPER_TRADER, SIGNALS
 
 Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
@@ -126,6 +126,8 @@ async def test_a_strategy_that_loops_for_ever_does_not_stop_the_service(
     expected = [encode(signal) for signal in signals_of([build("ema_cross")], candles)]
     assert sorted(data for message in stored if b'"stuck"' not in (data := message.data)) == sorted(expected)
     told = await jetstream_bus.reader(ENGINE, after=0).through((await jetstream_bus.stream_state(ENGINE)).last_seq)
+    offers = [event for message in told if isinstance(event := message.event(), IndicatorsOffered)]
+    assert [(offer.columns, offer.timeframes) for offer in offers] == [(["rsi_14"], ["1m"])]
     (event,) = [event for message in told if isinstance(event := message.event(), StrategyQuarantined)]
     assert (event.strategy, event.reason) == ("stuck", "too_slow")
     assert "still in judge (stuck.py, line " in event.error

@@ -29,6 +29,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.ClockAdvanced: "clock.{stage}",
     events.SignalRaised: "signals.{exchange}.{symbol}.{timeframe}.{strategy}",
     events.IndicatorsComputed: "indicators.{exchange}.{symbol}.{timeframe}",
+    events.IndicatorsOffered: "engine.offered.indicators",
     events.StrategyQuarantined: "engine.quarantine.{strategy}",
     events.RoundsChanged: "engine.rounds.{pace}",
     events.OutcomeMeasured: "outcomes.{exchange}.{symbol}.{timeframe}.{strategy}",

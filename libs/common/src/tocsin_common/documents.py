@@ -20,6 +20,9 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 Frequency = Literal["every", "once", "once_per_candle"]
 Preference = Literal["on", "silent", "off"]
+Column = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_]*[a-z](_[0-9]+(\.[0-9]+)?)*$", max_length=100)]
+PaperEvent = Literal["portfolio_opened", "position_opened", "position_closed", "drawdown"]
+SystemEvent = Literal["quarantine", "rounds", "dead_letter"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +145,55 @@ class VolumeRule(Rule, frozen=True, kw_only=True, tag="volume", tag_field="kind"
     candles: Annotated[int, msgspec.Meta(ge=2, le=500)] = 20
 
 
-AlertRule = SignalRule | OutcomeRule | FeedRule | PriceRule | MoveRule | VolumeRule
+class IndicatorRule(Rule, frozen=True, kw_only=True, tag="indicator", tag_field="kind"):
+    """Alert when an indicator of a closed candle is, or goes, beyond a number or another one. Empty lists mean any.
+
+    `left` and `right` are columns that `signal_engine.indicators` publishes (`rsi_14`, `ema_200`), or `close`; `right`
+    may be a number. `below` and `above` ring as soon as it is so, `crosses_below` and `crosses_above` only where the
+    candle before was not. It rings again after it was not so any more, and `rearm_percent` of `right` away from it.
+    """
+
+    left: Column
+    operator: Literal["below", "above", "crosses_below", "crosses_above"]
+    right: float | Column
+    exchanges: list[Name] = []
+    symbols: list[Name] = []
+    timeframes: list[Timeframe] = []
+    rearm_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.left == self.right:
+            raise ValueError("`left` and `right` are the same")
+
+
+class PaperRule(Rule, frozen=True, kw_only=True, tag="paper", tag_field="kind"):
+    """Alert on what becomes of paper portfolios. An empty list means any.
+
+    `drawdown`: the equity is `drawdown_percent` below its peak; again after it was less than half of that.
+    """
+
+    portfolios: list[Name] = []
+    events: list[PaperEvent] = []
+    symbols: list[Name] = []
+    drawdown_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 10.0
+
+
+class SystemRule(Rule, frozen=True, kw_only=True, tag="system", tag_field="kind"):
+    """Alert on the system itself, for operators: strategies taken out, slow rounds, messages given up. An empty list
+    means any.
+
+    `reasons` are those of the events: of a quarantine and of a dead letter their `reason`, of rounds `slow` and
+    `recovered`.
+    """
+
+    events: list[SystemEvent] = []
+    services: list[Name] = []
+    reasons: list[Name] = []
+
+
+AlertRule = (
+    SignalRule | OutcomeRule | FeedRule | PriceRule | MoveRule | VolumeRule | IndicatorRule | PaperRule | SystemRule
+)
 
 
 class Destination(Document, frozen=True, kw_only=True):

@@ -190,6 +190,23 @@ ALERTING_TRADES = Durable("alerting-trades", TRADES, TRADES.events)
 ALERTING_CANDLES = Durable("alerting-candles", CANDLES, CANDLES.events)
 ALERTING_OUTCOMES = Durable("alerting-outcomes", OUTCOMES)
 ALERTING_FEEDS = Durable("alerting-feeds", FEEDS)
+ALERTING_INDICATORS = Durable("alerting-indicators", INDICATORS)
+ALERTING_PAPER = Durable("alerting-paper", PAPER)
+ALERTING_ENGINE = Durable("alerting-engine", ENGINE)
+ALERTING_DEAD = Durable("alerting-dead", DEAD)
+ALERTING = (
+    ALERTING_TRADES,
+    ALERTING_CANDLES,
+    ALERTING_FEEDS,
+    ALERTING_INDICATORS,
+    ALERTING_SIGNALS,
+    ALERTING_OUTCOMES,
+    ALERTING_PAPER,
+    ALERTING_ENGINE,
+    ALERTING_DEAD,
+)
+"""What rules look at, in the order in which one leads to another."""
+
 ALERTING_SEND = {
     (channel, severity): Durable(
         f"alerting-send-{channel}-{severity}",
@@ -209,11 +226,7 @@ PROJECTOR = {stream.name: Durable(f"projector-{stream.name.lower()}", stream, st
 
 DURABLES = (
     PAPER_TRADER,
-    ALERTING_SIGNALS,
-    ALERTING_TRADES,
-    ALERTING_CANDLES,
-    ALERTING_OUTCOMES,
-    ALERTING_FEEDS,
+    *ALERTING,
     *ALERTING_SEND.values(),
     *PROJECTOR.values(),
 )

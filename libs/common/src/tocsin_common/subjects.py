@@ -96,6 +96,9 @@ def indicators(exchange: str, symbol: str, timeframe: str) -> str:
     return f"indicators.{encode_token(exchange)}.{encode_token(symbol)}.{timeframe}"
 
 
+INDICATORS_OFFERED = "engine.offered.indicators"
+
+
 def quarantine(strategy: str) -> str:
     return f"engine.quarantine.{encode_token(strategy)}"
 

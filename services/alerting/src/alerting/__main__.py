@@ -19,20 +19,14 @@ from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sending.sender import Sender
+from alerting.unpublished import Unpublished
 from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
-from tocsin_common.streams import (
-    ALERTING_CANDLES,
-    ALERTING_FEEDS,
-    ALERTING_OUTCOMES,
-    ALERTING_SEND,
-    ALERTING_SIGNALS,
-    ALERTING_TRADES,
-)
+from tocsin_common.streams import ALERTING, ALERTING_SEND
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Rules, subscribers and silences first, then one sender pool per channel, then five intakes into the pipeline."""
+    """Rules, subscribers and silences first, then a sender pool per channel, then an intake per stream."""
     settings, bus = service.settings.alerting, service.bus
     metrics = Metrics(service.registry)
     directory = Directory(bus, metrics)
@@ -70,7 +64,8 @@ async def serve(service: Service[Settings]) -> None:
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
-    for durable in (ALERTING_SIGNALS, ALERTING_TRADES, ALERTING_CANDLES, ALERTING_OUTCOMES, ALERTING_FEEDS):
+    service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
+    for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
 

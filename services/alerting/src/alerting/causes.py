@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alerting.indicators import Reached
 from alerting.moves import Move
+from alerting.paper import Drawdown, Opened
 from alerting.prices import Crossing
+from alerting.system import Trouble
 from alerting.volumes import Spike
 from tocsin_common.documents import AlertRule
-from tocsin_common.events import AlertKind, FeedChanged, OutcomeMeasured, SignalRaised
+from tocsin_common.events import AlertKind, FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
 from tocsin_common.ids import derive
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-Cause = SignalRaised | OutcomeMeasured | FeedChanged | Crossing | Move | Spike
+Stored = SignalRaised | OutcomeMeasured | FeedChanged | OrderFilled
+"""Events that are causes as they are."""
+
+Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble
+"""What was found in events."""
+
+Cause = Stored | Found
 
 KINDS: dict[type[Cause], AlertKind] = {
     SignalRaised: "signal",
@@ -21,6 +30,11 @@ KINDS: dict[type[Cause], AlertKind] = {
     Crossing: "price",
     Move: "move",
     Spike: "volume",
+    Reached: "indicator",
+    Opened: "paper",
+    OrderFilled: "paper",
+    Drawdown: "paper",
+    Trouble: "system",
 }
 
 
@@ -68,14 +82,17 @@ class Match:
 
         What is known at the close of a candle belongs to that candle, anything else at that moment to the next one.
         """
-        closes = isinstance(self.cause, SignalRaised | Spike)
-        timeframe = self.rule.candle if isinstance(self.cause, Crossing | Move | FeedChanged) else self.cause.timeframe
-        length_ms = TIMEFRAME_MS[timeframe]
+        closes = isinstance(self.cause, SignalRaised | Spike | Reached)
+        length_ms = TIMEFRAME_MS[_timeframe_of(self.cause) or self.rule.candle]
         return (ts_ms - closes) // length_ms == (self.ts_ms - closes) // length_ms
 
 
+def _timeframe_of(cause: Cause) -> str | None:
+    return cause.timeframe if isinstance(cause, SignalRaised | OutcomeMeasured | Spike | Reached) else None
+
+
 def cause_id_of(cause: Cause) -> str:
-    return cause.event_id if isinstance(cause, SignalRaised | OutcomeMeasured | FeedChanged) else cause.cause_id
+    return cause.event_id if isinstance(cause, Stored) else cause.cause_id
 
 
 def time_of(cause: Cause) -> int:

@@ -16,26 +16,35 @@ from alerting.causes import Cause, Match
 from alerting.limits import Rung
 from alerting.metrics import Metrics
 from alerting.pipeline import Outbox, Pipeline
-from alerting.prices import Counts, always
+from alerting.prices import always
 from alerting.recall import recall
 from alerting.redo import Redo
 from alerting.rules import Rules
 from alerting.snapshots import Snapshot, Snapshots
-from alerting.watch import Watch
+from alerting.system import Trouble, of_a_letter
+from alerting.watch import Counts, Watch
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import AlertRule
 from tocsin_common.errors import Rejected
 from tocsin_common.events import (
     AlertRaised,
-    AnyEvent,
     CandlesClosed,
+    DeadLetter,
     DeliveryChanged,
+    EquityMarked,
     Event,
     FeedChanged,
+    IndicatorsComputed,
+    IndicatorsOffered,
+    OrderFilled,
     OutcomeMeasured,
+    PortfolioOpened,
+    RoundsChanged,
     SendDue,
     SignalRaised,
+    SignalSkipped,
+    StrategyQuarantined,
     TradesReceived,
 )
 from tocsin_common.streams import ALERTS, Durable
@@ -144,14 +153,15 @@ class Intake:
 
         for item in batch:
             silent = item.message.seq <= self._silent_through
-            for rule, cause in self._find(item.event, stated if silent else always):
+            for rule, cause in self._find(item, stated if silent else always):
                 if not silent:
                     yield self._match(rule, cause, item.message.stored_ms)
 
     def _match(self, rule: AlertRule, cause: Cause, stored_ms: int) -> Match:
         return Match.of(rule, self._rules.revision(rule), cause, stored_ms)
 
-    def _find(self, event: AnyEvent, counts: Counts) -> Found:
+    def _find(self, item: Incoming, counts: Counts) -> Found:
+        event = item.event
         match event:
             case SignalRaised():
                 return ((rule, event) for rule in self._rules.for_signal(event))
@@ -159,9 +169,22 @@ class Intake:
                 return ((rule, event) for rule in self._rules.for_outcome(event))
             case FeedChanged():
                 return ((rule, event) for rule in self._rules.for_feed(event))
-            case TradesReceived() | CandlesClosed():
+            case TradesReceived() | CandlesClosed() | IndicatorsComputed():
                 return self._watch.find(event, counts)
+            case PortfolioOpened() | OrderFilled() | SignalSkipped() | EquityMarked():
+                return self._watch.find(event, counts)
+            case StrategyQuarantined() | RoundsChanged() | DeadLetter():
+                return self._troubles(event, item.message.stored_ms)
+            case IndicatorsOffered():
+                return ()
         raise Rejected("unexpected_type", f"{type(event).__name__} has no business on {self.durable.stream.name}")
+
+    def _troubles(self, event: StrategyQuarantined | RoundsChanged | DeadLetter, stored_ms: int) -> Found:
+        if isinstance(event, DeadLetter) and of_a_letter(event):
+            return ()
+        trouble = Trouble.of(event, stored_ms)
+        rules = self._rules.for_system(trouble.what, trouble.service, trouble.reason)
+        return ((rule, trouble) for rule in rules)
 
     def _count(self, outbox: Outbox) -> None:
         for alert in outbox.alerts:

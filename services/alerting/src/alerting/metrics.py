@@ -51,6 +51,9 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.rules_unpublished = Gauge(
+            "alerting_rules_unpublished", "Rules in force on indicators that nobody publishes.", registry=registry
+        )
         self.documents_ignored = Counter(
             "alerting_documents_ignored", "Malformed rules, subscribers and silences.", ["bucket"], registry=registry
         )

@@ -14,6 +14,7 @@ from alerting import render
 from alerting.audience import Audience, Decided, Doorkeeper
 from alerting.causes import Match
 from alerting.channels import SHOW_PICTURES
+from alerting.content import Content
 from alerting.limits import Rung
 from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination, Subscriber
@@ -70,7 +71,7 @@ class Pipeline:
         return outbox
 
 
-def announce(match: Match, audience: Audience, content: render.Content) -> AlertRaised:
+def announce(match: Match, audience: Audience, content: Content) -> AlertRaised:
     """State the alert."""
     return AlertRaised(
         alert_id=match.alert_id,
@@ -93,7 +94,7 @@ def enqueue(
     outbox: Outbox,
     match: Match,
     audience: Audience,
-    said: dict[Voice, render.Content],
+    said: dict[Voice, Content],
     *,
     deadline_ms: int,
     now_ms: int,

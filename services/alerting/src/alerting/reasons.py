@@ -15,6 +15,7 @@ class Suppressed(StrEnum):
     SAME_CANDLE = "same_candle"
     TOO_OFTEN = "too_often"
     COOLDOWN = "cooldown"
+    NOT_PUBLISHED = "not_published"
     # for nobody, or not for this one
     SILENCED = "silenced"
     # not for this one

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from alerting.causes import Cause, Match
+from alerting.content import Content
+from alerting.indicators import CLOSE, Reached
 from alerting.moves import Move
+from alerting.paper import Drawdown, Opened
 from alerting.prices import Crossing
+from alerting.render_own import of_drawdown, of_fill, of_opened, of_trouble
+from alerting.system import Trouble
 from alerting.voice import Voice
 from alerting.volumes import Spike
 from alerting.wording import change, price, sentence, words
-from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
+from tocsin_common.events import FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
 
 ENDS = frozenset({"target", "stop", "expired", "invalidated"})
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Plain text only: `title` one line, `text` some sentences, `fields` label to value in reading order."""
-
-    title: str
-    text: str
-    fields: dict[str, str]
 
 
 def of_match(match: Match, voice: Voice) -> Content:
@@ -46,6 +42,16 @@ def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
             return of_crossing(cause, rule_name, voice)
         case Move():
             return of_move(cause, rule_name, voice)
+        case Reached():
+            return of_reached(cause, rule_name, voice)
+        case Opened():
+            return of_opened(cause, rule_name, voice)
+        case OrderFilled():
+            return of_fill(cause, rule_name, voice)
+        case Drawdown():
+            return of_drawdown(cause, rule_name, voice)
+        case Trouble():
+            return of_trouble(cause, rule_name, voice)
     return of_spike(cause, rule_name, voice)
 
 
@@ -125,6 +131,30 @@ def of_spike(spike: Spike, rule_name: str, voice: Voice) -> Content:
     times = f"{spike.volume / spike.mean:.1f}"
     title = say("volume.title", symbol=spike.symbol, timeframe=spike.timeframe, times=times)
     return Content(title, say("volume.text", candles=spike.candles, mean=mean, volume=volume), fields)
+
+
+def of_reached(reached: Reached, rule_name: str, voice: Voice) -> Content:
+    """For example: `BTC/USDT, 1h: RSI 14 is below 30`."""
+    say, left, right = voice.say, column(reached.left, voice), column(reached.right, voice)
+    fields = {left: price(reached.left_value)}
+    if isinstance(reached.right, str):
+        fields[right] = price(reached.right_value)
+    fields |= {
+        say("fields.close"): price(reached.close),
+        say("fields.exchange"): reached.exchange,
+        say("fields.seen_at"): voice.moment(reached.ts_ms),
+        say("fields.rule"): rule_name,
+    }
+    symbol, timeframe = reached.symbol, reached.timeframe
+    title = say(f"indicator.{reached.operator}", symbol=symbol, timeframe=timeframe, left=left, right=right)
+    return Content(title, say("indicator.text", value=price(reached.left_value)), fields)
+
+
+def column(name: float | str, voice: Voice) -> str:
+    """What people call a column: `rsi_14` is RSI 14."""
+    if isinstance(name, str):
+        return voice.say("fields.close") if name == CLOSE else words(name)
+    return price(name)
 
 
 def of_outcome(outcome: OutcomeMeasured, rule_name: str, voice: Voice) -> Content:

@@ -1,8 +1,8 @@
 """The rules in force, and what they match. Pure: fed with documents and events, asked for matches.
 
-A rule on signals, outcomes or feeds is asked per kind of event, not per event: the answer for one combination of what
-such rules look at is remembered until one of them changes. Rules on prices and volumes are kept by what they watch,
-those on prices sorted (`levels`): a change of one costs its own instrument a sort, and nobody else anything.
+A rule that names by lists what it looks at is asked per kind of event, not per event: the answer for one combination of
+what such rules look at is remembered until one of them changes. Rules on prices and volumes are kept by what they
+watch, those on prices sorted (`levels`): a change of one costs its own instrument a sort, and nobody else anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ from typing import Any, TypeVar
 
 from alerting.grouped import Grouped
 from alerting.levels import Instrument, Levels, Moves, Series, moves_in_order, prices_in_order
-from tocsin_common.documents import AlertRule, FeedRule, MoveRule, OutcomeRule, PriceRule, Rule, SignalRule, VolumeRule
+from tocsin_common.documents import (
+    AlertRule,
+    FeedRule,
+    IndicatorRule,
+    MoveRule,
+    OutcomeRule,
+    PaperRule,
+    PriceRule,
+    Rule,
+    SignalRule,
+    SystemRule,
+    VolumeRule,
+)
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
 R = TypeVar("R", bound=Rule)
@@ -97,6 +109,22 @@ class Rules:
         """The enabled rules that want to know of this change."""
         return self._wanting(FeedRule, (change.exchange, change.symbol or "", change.state))
 
+    def for_readings(self, series: Series) -> Sequence[IndicatorRule]:
+        """The enabled rules that look at indicators of this series."""
+        return self._wanting(IndicatorRule, series)
+
+    def for_paper(self, portfolio: str, event: str, symbol: str) -> Sequence[PaperRule]:
+        """The enabled rules that want to know of this event of a portfolio (no symbol: of all it holds)."""
+        return self._wanting(PaperRule, (portfolio, event, symbol))
+
+    def for_system(self, event: str, service: str, reason: str) -> Sequence[SystemRule]:
+        """The enabled rules that want to know of this trouble."""
+        return self._wanting(SystemRule, (event, service, reason))
+
+    def on_indicators(self) -> list[IndicatorRule]:
+        """All enabled rules on indicators."""
+        return [rule for rule in self._rules.values() if isinstance(rule, IndicatorRule) and rule.enabled]
+
     def levels_of(self, instrument: Instrument) -> Levels[PriceRule] | None:
         """The price levels watched on an instrument; None when there are none."""
         return self._prices.get(instrument)
@@ -131,6 +159,12 @@ def criteria(rule: Rule) -> Criteria:
             return rule.exchanges, rule.symbols, rule.timeframes, rule.strategies, rule.sides, rule.results
         case FeedRule():
             return rule.exchanges, rule.symbols, rule.states
+        case IndicatorRule():
+            return rule.exchanges, rule.symbols, rule.timeframes
+        case PaperRule():
+            return rule.portfolios, rule.events, rule.symbols
+        case SystemRule():
+            return rule.events, rule.services, rule.reasons
     return ()
 
 

@@ -19,6 +19,11 @@ def price(value: float) -> str:
     return f"{digits:,f}"
 
 
+def money(value: Decimal, *, signed: bool = False) -> str:
+    """`10000.123` as `10,000.12`, or `+10,000.12`."""
+    return f"{value:+,.2f}" if signed else f"{value:,.2f}"
+
+
 def change(before: float, after: float) -> str:
     """`+1.37 %`; a change too small to show is `+0.00 %`."""
     return f"{(after / before - 1) * 100:+.2f} %"

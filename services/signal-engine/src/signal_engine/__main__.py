@@ -10,7 +10,9 @@ from signal_engine.intake import SERVICE
 from signal_engine.metrics import Metrics
 from signal_engine.partitions.replica import Life, Replica
 from signal_engine.rehearsal import rehearse
-from signal_engine.rounds import Rounds
+from signal_engine.rounds import Rounds, wall_clock_ms
+from tocsin_common.bus.consume import insist
+from tocsin_common.events import IndicatorsOffered
 from tocsin_common.partitions.sharing import parse_ranges
 from tocsin_common.runtime import Service, main
 
@@ -37,6 +39,8 @@ async def serve(service: Service[Settings]) -> None:
             breathe=life.breathe,
         )
 
+    offer = IndicatorsOffered(columns=section.indicators, timeframes=[*section.timeframes], at_ms=wall_clock_ms())
+    await insist(service.stop, lambda: service.bus.publish([offer]), "say which indicators there are")
     loop_metrics = service.bus_metrics.loop(SERVICE)
     replica = Replica(service.bus, parse_ranges(section.partitions), begin, metrics, loop_metrics)
     service.health.checks["warm_up"] = replica.problem

@@ -29,15 +29,17 @@ class Readings:
         """The readings of the new rows of frames (see `frames.py`), by instrument, timeframe and time."""
         names = [column.meta.output_name() for column in self._columns]
         found = (frame.with_columns(self._columns).filter("new") for frame in frames)
-        events = (event for rows in found for event in self._events(rows.select("series", "open_ms", *names), series))
+        events = (
+            event for rows in found for event in self._events(rows.select("series", "open_ms", "close", *names), series)
+        )
         return sorted(events, key=_order)
 
     def _events(self, rows: pl.DataFrame, series: Sequence[Series]) -> Iterator[IndicatorsComputed]:
         for row in rows.iter_rows(named=True):
-            number, open_ms = row.pop("series"), row.pop("open_ms")
+            number, open_ms, close = (row.pop(name) for name in ("series", "open_ms", "close"))
             values = {name: value for name, value in row.items() if value is not None and math.isfinite(value)}
             if values:
-                yield IndicatorsComputed(**series[number]._asdict(), open_ms=open_ms, values=values)
+                yield IndicatorsComputed(**series[number]._asdict(), open_ms=open_ms, close=close, values=values)
 
 
 def _warm(name: str) -> pl.Expr:

@@ -30,6 +30,7 @@ from tocsin_common.events.alerts import (
 from tocsin_common.events.bot import BotAsked, BotOutcome, BotState
 from tocsin_common.events.engine import (
     IndicatorsComputed,
+    IndicatorsOffered,
     Pace,
     QuarantineReason,
     RoundsChanged,
@@ -60,6 +61,7 @@ AnyEvent = (
     | ClockAdvanced
     | SignalRaised
     | IndicatorsComputed
+    | IndicatorsOffered
     | StrategyQuarantined
     | RoundsChanged
     | OutcomeMeasured
@@ -122,6 +124,7 @@ __all__ = [
     "FundingChanged",
     "Holding",
     "IndicatorsComputed",
+    "IndicatorsOffered",
     "Language",
     "OrderFilled",
     "Origin",

@@ -12,7 +12,7 @@ from tocsin_common.ids import derive
 DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
-AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume"]
+AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system"]
 Language = Literal["en", "id"]
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
@@ -23,7 +23,8 @@ TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknow
 class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     """A rule rings. `cause_id` is the signal's id, or the id of whatever else the rule saw.
 
-    `symbol` is empty where a whole exchange is meant. `rule_revision` is which writing of the rule it was.
+    `symbol` is empty where a whole exchange is meant. What is of no exchange has a place of its own: `paper` and a
+    portfolio, `system` and a service. `rule_revision` is which writing of the rule it was.
     """
 
     alert_id: str
@@ -50,7 +51,10 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
 
 
 class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1"):
-    """A rule matched, but a subscriber (None: anybody) is not told; `reason` says why, and `silence_id` by what."""
+    """A rule matched, but a subscriber (None: anybody) is not told; `reason` says why, `silence_id` by what.
+
+    `detail` is what an owner can do about it, where that follows from nothing else.
+    """
 
     alert_id: str
     rule_id: str
@@ -60,6 +64,7 @@ class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1
     reason: str
     silence_id: str = ""
     rule_revision: int = 0
+    detail: str = ""
 
     @property
     def subject(self) -> str:

@@ -74,12 +74,16 @@ class RoundsChanged(Event, frozen=True, kw_only=True, tag="rounds.v1"):
 
 
 class IndicatorsComputed(Event, frozen=True, kw_only=True, tag="indicators.v1"):
-    """Indicators of a closed candle, by column name (`rsi_14`); what is not warm yet, or no number, is absent."""
+    """Indicators of a closed candle, by column name (`rsi_14`), and its `close`.
+
+    What is not warm yet, or no number, is absent.
+    """
 
     exchange: str
     symbol: str
     timeframe: str
     open_ms: int
+    close: float
     values: dict[str, float]
 
     @property
@@ -89,3 +93,22 @@ class IndicatorsComputed(Event, frozen=True, kw_only=True, tag="indicators.v1"):
     @property
     def event_id(self) -> str:
         return derive("indicators", self.exchange, self.symbol, self.timeframe, self.open_ms, *sorted(self.values))
+
+
+class IndicatorsOffered(Event, frozen=True, kw_only=True, tag="indicators_offered.v1"):
+    """A signal-engine started: of every candle of `timeframes` it publishes `columns` (`rsi_14`), and no others.
+
+    `at_ms` is our clock.
+    """
+
+    columns: list[str]
+    timeframes: list[str]
+    at_ms: int
+
+    @property
+    def subject(self) -> str:
+        return subjects.INDICATORS_OFFERED
+
+    @property
+    def event_id(self) -> str:
+        return derive("offered", self.at_ms, *self.timeframes, *self.columns)

@@ -1,0 +1,93 @@
+"""Rules that can never ring, because nobody publishes what they look at: it is said, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerting.metrics import Metrics
+from alerting.rules import Rules
+from alerting.unpublished import Unpublished, missing
+from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.documents import IndicatorRule
+from tocsin_common.events import AlertSuppressed, IndicatorsOffered
+from tocsin_common.streams import ALERTS
+
+OFFER = IndicatorsOffered(columns=["rsi_14", "ema_200"], timeframes=["15m", "1h"], at_ms=5)
+
+
+def a_rule(**given: Any) -> IndicatorRule:
+    fields = {"rule_id": "i", "name": "i", "subscribers": [], "left": "rsi_14", "operator": "below", "right": 30.0}
+    return IndicatorRule(**{**fields, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ""),
+        ({"left": "close", "right": "ema_200", "timeframes": ["1h", "4h"]}, ""),
+        ({"left": "ema_20"}, "add ema_20 to signal_engine.indicators"),
+        ({"left": "ema_20", "right": "ema_50"}, "add ema_20 and ema_50 to signal_engine.indicators"),
+        ({"timeframes": ["4h", "1d"]}, "add 4h or 1d to signal_engine.timeframes"),
+    ],
+)
+def test_what_is_missing_is_said_as_what_to_do(given: dict[str, Any], said: str) -> None:
+    assert missing(a_rule(**given), OFFER) == said
+
+
+def test_without_any_column_not_even_closes_are_published() -> None:
+    offer = msgspec.structs.replace(OFFER, columns=[])
+    assert missing(a_rule(left="close"), offer).startswith("add a column to signal_engine.indicators")
+
+
+class Looking:
+    """One life of the watch over rules."""
+
+    def __init__(self, bus: MemoryBus, *rules: IndicatorRule, revision: int = 1) -> None:
+        self.registry, book = CollectorRegistry(), Rules()
+        for rule in rules:
+            book.put(rule, revision)
+        self.unpublished = Unpublished(bus, book, Metrics(self.registry))
+
+    async def look(self) -> float | None:
+        """Look; how many rules cannot ring."""
+        await self.unpublished.look()
+        return self.registry.get_sample_value("alerting_rules_unpublished")
+
+
+async def stated(bus: MemoryBus) -> list[AlertSuppressed]:
+    last = (await bus.stream_state(ALERTS)).last_seq
+    found = [message.event() for message in await bus.reader(ALERTS, after=0).through(last)]
+    return [event for event in found if isinstance(event, AlertSuppressed)]
+
+
+async def test_nothing_is_said_before_it_is_known_what_is_published(memory_bus: MemoryBus) -> None:
+    assert await Looking(memory_bus, a_rule(left="ema_20")).look() == 0
+    assert await stated(memory_bus) == []
+
+
+async def test_a_rule_that_cannot_ring_is_stated_once_for_each_writing(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    broken, well = a_rule(left="ema_20"), a_rule(rule_id="well")
+    first = Looking(memory_bus, broken, well)
+    assert [await first.look(), await first.look()] == [1, 1]
+    memory_bus._log(ALERTS).ids.clear()  # the server's duplicate window is over
+    assert await Looking(memory_bus, broken, well).look() == 1
+    await Looking(memory_bus, broken, revision=2).look()
+    found = await stated(memory_bus)
+    assert [(one.rule_id, one.reason, one.rule_revision) for one in found] == [
+        ("i", "not_published", 1),
+        ("i", "not_published", 2),
+    ]
+    assert found[0].detail == "add ema_20 to signal_engine.indicators"
+
+
+async def test_what_was_added_since_counts_no_more(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    looking = Looking(memory_bus, a_rule(left="ema_20"))
+    assert await looking.look() == 1
+    await memory_bus.publish([msgspec.structs.replace(OFFER, columns=["ema_20"], at_ms=6)])
+    assert await looking.look() == 0
