@@ -16,6 +16,7 @@ from tests.channels.telegram_bot import BotServer
 from alerting.bot.wiring import run_bot
 from alerting.config import Settings
 from alerting.directory import Directory
+from alerting.management.core import Management
 from alerting.metrics import Metrics
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination, Subscriber, encode
@@ -76,10 +77,11 @@ class BotWorld:
             service = Service(
                 "alerting", settings, self.bus, registry, Health(registry), stop, stack, tasks, BusMetrics(registry)
             )
-            directory = Directory(self.bus, Metrics(registry))
+            metrics = Metrics(registry)
+            directory = Directory(self.bus, metrics)
             await directory.load()
             service.spawn(directory.follow(stop))
-            service.spawn(run_bot(service, directory, None))
+            service.spawn(run_bot(service, directory, Management(self.bus, directory, metrics), None))
             try:
                 yield service
             finally:

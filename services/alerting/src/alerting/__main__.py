@@ -32,7 +32,8 @@ async def serve(service: Service[Settings]) -> None:
     directory = Directory(bus, metrics)
     await directory.load()
     service.spawn(directory.follow(service.stop))
-    await serve_management(service.stack, bus, Management(bus, directory, metrics))
+    management = Management(bus, directory, metrics)
+    await serve_management(service.stack, bus, management)
 
     channels = open_channels(settings)
     for channel in channels.values():
@@ -60,7 +61,7 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
-    service.spawn(run_bot(service, directory, pictures))
+    service.spawn(run_bot(service, directory, management, pictures))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import aiohttp
 import msgspec
@@ -11,12 +11,15 @@ import structlog
 
 from alerting.config import ApiSection
 from tocsin_common.errors import TocsinError
+from tocsin_common.events import Side
 
 log = structlog.get_logger()
 
 ANSWER_BYTES_MAX = 1024 * 1024
 TIMEOUT_S = 4.0
 CONNECTIONS = 8
+
+RESULT = "^(target_[1-9][0-9]{0,2}|stop|expired|invalidated)$"
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """How a signal ended; `r_multiple` in multiples of its risk."""
 
-    result: str
+    result: Annotated[str, msgspec.Meta(pattern=RESULT)]
     r_multiple: float
     ended_ms: int
 
@@ -51,7 +54,7 @@ class Signal(msgspec.Struct, frozen=True):
     timeframe: str
     candle_open_ms: int
     confirmed_ms: int
-    side: str
+    side: Side
     confidence: int
     entry: float
     stop: float
@@ -116,10 +119,7 @@ class Gateway:
         try:
             request = self._open().get(self._url + path, params=params, headers=self._headers, allow_redirects=False)
             async with request as response:
-                body = await response.content.read(ANSWER_BYTES_MAX + 1)
-                while len(body) <= ANSWER_BYTES_MAX and (more := await response.content.read(ANSWER_BYTES_MAX)):
-                    body += more
-                status = response.status
+                status, body = response.status, await limited(response.content)
         except TimeoutError:
             raise Away("timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -147,3 +147,11 @@ class Gateway:
                 connector=connector, timeout=self._timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
+
+
+async def limited(content: aiohttp.StreamReader) -> bytes:
+    """What comes, and no more than ANSWER_BYTES_MAX and a little of it."""
+    body = b""
+    while len(body) <= ANSWER_BYTES_MAX and (more := await content.readany()):
+        body += more
+    return body

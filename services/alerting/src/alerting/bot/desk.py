@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from alerting.bot.identity import Identity
 from alerting.bot.phrases import Phrases
 from alerting.config import BotSection
-from alerting.directory import Directory
 from alerting.gateway import Candle, Gateway, Page, Signal
+from alerting.management.core import Management
 from alerting.picture.desk import Pictures
 from tocsin_common.events import SignalRaised
+from tocsin_common.report import Report
 
 DRAWN = tuple(name for name in SignalRaised.__struct_fields__ if name in Signal.__struct_fields__)
 """What the API tells of a signal that is in its event too."""
@@ -24,7 +25,7 @@ class Desk:
 
     settings: BotSection
     gateway: Gateway
-    directory: Directory
+    management: Management
     identity: Identity
     pictures: Pictures | None
     username: str = ""
@@ -39,6 +40,10 @@ class Desk:
             "limit": count,
         }
         return await self.gateway.get("/candles", Page[Candle], wanted)
+
+    async def report(self, *, from_ms: int, to_ms: int, zone: str) -> Report:
+        """The report of a period. Raises Away."""
+        return await self.gateway.get("/report", Report, {"from_ms": from_ms, "to_ms": to_ms, "zone": zone})
 
     async def draw(self, one: Signal) -> bytes | None:
         """The picture of a signal; None where there is none in time."""

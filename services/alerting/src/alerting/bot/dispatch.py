@@ -15,11 +15,12 @@ from alerting.bot.desk import Desk
 from alerting.bot.ledger import Ledger, Verdict
 from alerting.bot.metrics import BotMetrics
 from alerting.bot.pace import Pace, Turn
-from alerting.bot.phrases import spoken
+from alerting.bot.phrases import Phrases, phrases, spoken
 from alerting.bot.question import Command, Question
 from alerting.bot.seals import Seals
 from alerting.channels import Ambiguous
 from alerting.gateway import Away
+from alerting.reasons import Refused
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import BotState
 
@@ -38,6 +39,14 @@ RETRY_S = 0.5
 
 UNKNOWN, TEXT, BUTTON = "unknown", "text", "button"
 """Commands that are none, in records and metrics."""
+
+
+MANAGED: Mapping[str, str] = {
+    Refused.CONFLICT: "rules.conflict",
+    Refused.NOT_FOUND: "rules.gone",
+    Refused.TOO_MANY: "rules.limit",
+}
+"""What is said where the management refuses, by its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class Dispatch:
         """What is to be recorded, and what to be said (None: nothing)."""
         subscriber = self._desk.identity.subscriber(asked.person)
         verdict = Verdict(request.name, subscriber_id=subscriber.subscriber_id if subscriber else "")
-        say = spoken(asked.person.language)
+        say = phrases(subscriber.language) if subscriber else spoken(asked.person.language)
         turn = self._pace.turn(asked.person.user_id, self._desk.clock_ms())
         if turn is not Turn.YES:
             verdict = replace(verdict, outcome="refused", reason="too_many")
@@ -120,6 +129,8 @@ class Dispatch:
                 return verdict, await admitted(question, request.command, self._desk).run(question, self._desk)
         except Refusal as refusal:
             return replace(verdict, outcome="refused", reason=refusal.reason), said(asked, refusal.text)
+        except Rejected as error:
+            return replace(verdict, outcome="refused", reason=error.reason), said(asked, why_not(say, error))
         except (Away, Unreachable) as error:
             reason, text = getattr(error, "reason", "unreachable"), say("say.away")
         except TimeoutError:
@@ -179,6 +190,12 @@ def admitted(question: Question, command: Command | None, desk: Desk) -> Command
     if command.who == "subscriber" and not known:
         raise question.refuse("stranger", "say.stranger", how=desk.how_to_begin(question.say))
     return command
+
+
+def why_not(say: Phrases, error: Rejected) -> str:
+    """Why the management did not do it."""
+    key = MANAGED.get(error.reason)
+    return say(key) if key else say("rules.refused", problem=error)
 
 
 def said(asked: Asked, text: str) -> Answer:

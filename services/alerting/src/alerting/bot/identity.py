@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 from alerting.bot.asked import Person
-from tocsin_common.documents import Subscriber
+from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.ids import derive
 
 
@@ -36,5 +36,9 @@ class Identity:
 
 
 def reaches(subscriber: Subscriber, chat: str) -> bool:
-    """Whether a subscriber is reached in a private chat."""
-    return any(one.channel == "telegram" and one.address == chat for one in subscriber.destinations)
+    """Whether a private chat is a subscriber's: they proved it, or an operator vouched for it."""
+    return any(is_chat(one, chat) and one.verified for one in subscriber.destinations)
+
+
+def is_chat(destination: Destination, chat: str) -> bool:
+    return destination.channel == "telegram" and destination.address == chat

@@ -1,4 +1,4 @@
-"""What the bot says, in the languages it speaks: `texts/*.toml`, HTML with places for values.
+"""What the bot says, in the languages of subscribers: `texts/bot.*.toml`, HTML with places for values.
 
 A value is escaped and kept short wherever it stands, so no name or symbol can end a tag or fill the message.
 """
@@ -9,11 +9,13 @@ import html
 import tomllib
 from functools import cache
 from importlib.resources import files
+from typing import get_args
 
 from alerting.channels.text import cut
+from tocsin_common.events import Language
 
-LANGUAGES = ("en", "id")
-DEFAULT = "en"
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+DEFAULT: Language = "en"
 
 VALUE_MAX = 400
 """UTF-16 code units of one value."""
@@ -22,7 +24,7 @@ VALUE_MAX = 400
 class Phrases:
     """The sentences of one language."""
 
-    def __init__(self, language: str, texts: dict[str, str]) -> None:
+    def __init__(self, language: Language, texts: dict[str, str]) -> None:
         self.language = language
         self._texts = texts
 
@@ -35,29 +37,27 @@ class Phrases:
         """The same for a button or a toast, which know no HTML."""
         return self._texts[key].format_map(values)
 
-    def commands(self) -> dict[str, str]:
-        """What each command does, by its name."""
-        prefix = "command."
+    def text(self, key: str) -> str:
+        """A sentence as it stands in the file."""
+        return self._texts[key]
+
+    def keys(self) -> set[str]:
+        return set(self._texts)
+
+    def section(self, name: str) -> dict[str, str]:
+        """The texts of a section as they stand there: `command` and `operator` say what each command does."""
+        prefix = f"{name}."
         return {key.removeprefix(prefix): text for key, text in self._texts.items() if key.startswith(prefix)}
 
 
 @cache
-def phrases(language: str) -> Phrases:
-    """The sentences of a language; of one that is not spoken here, the default's."""
-    known = language if language in LANGUAGES else DEFAULT
-    return Phrases(known, texts(known))
+def phrases(language: Language) -> Phrases:
+    """The sentences of a language, by `section.key`."""
+    tree = tomllib.loads(files("alerting").joinpath("texts", f"bot.{language}.toml").read_text("utf-8"))
+    return Phrases(language, {f"{section}.{key}": text for section, keys in tree.items() for key, text in keys.items()})
 
 
-def texts(language: str) -> dict[str, str]:
-    """The sentences by `section.key`, as they stand in the file."""
-    tree = tomllib.loads(files(__package__).joinpath(f"texts/{language}.toml").read_text("utf-8"))
-    return {f"{section}.{key}": text for section, keys in tree.items() for key, text in keys.items()}
-
-
-def spoken(*wanted: str) -> Phrases:
-    """The first of the wanted languages (`id`, `id-ID`) that is spoken here."""
-    for language in wanted:
-        known = language.lower().partition("-")[0]
-        if known in LANGUAGES:
-            return phrases(known)
-    return phrases(DEFAULT)
+def spoken(wanted: str) -> Phrases:
+    """The sentences of a language as Telegram names it (`id`, `pt-br`); the default's where it is not spoken here."""
+    named = wanted.lower().partition("-")[0]
+    return phrases(next((known for known in LANGUAGES if known == named), DEFAULT))

@@ -34,12 +34,11 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
 class Poller:
     """The poller of one replica."""
 
-    def __init__(self, api: BotApi, dispatch: Dispatch, lease: Lease, metrics: BotMetrics, *, poll_s: int = POLL_S):
+    def __init__(self, api: BotApi, dispatch: Dispatch, lease: Lease, metrics: BotMetrics) -> None:
         self._api = api
         self._dispatch = dispatch
         self._lease = lease
         self._metrics = metrics
-        self._poll_s = poll_s
         self._people = asyncio.Semaphore(PEOPLE_AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -87,7 +86,7 @@ class Poller:
 
     async def _next(self, offset: int, stop: asyncio.Event) -> list[tuple[int, Asked | None]]:
         """The next batch; none when `stop` is set first: nothing was confirmed then."""
-        asking = asyncio.create_task(self._api.updates(offset, wait_s=self._poll_s))
+        asking = asyncio.create_task(self._api.updates(offset, wait_s=POLL_S))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((asking, stopping), return_when=asyncio.FIRST_COMPLETED)

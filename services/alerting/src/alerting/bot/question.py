@@ -10,7 +10,14 @@ from alerting.bot.answers import Answer, Refusal
 from alerting.bot.asked import Asked
 from alerting.bot.desk import Desk
 from alerting.bot.phrases import Phrases
+from alerting.voice import Voice
 from tocsin_common.documents import Subscriber
+from tocsin_common.requests.management import Actor
+
+VIA = "telegram"
+"""How changes that come by the bot are recorded."""
+
+OPERATOR = Actor(role="operator", via=VIA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,16 @@ class Question:
         """The subscriber who asks; commands for strangers too look at `subscriber`."""
         assert self.subscriber is not None
         return self.subscriber
+
+    @property
+    def voice(self) -> Voice:
+        """How moments and lengths of time are told."""
+        return Voice.of(self.subscriber) if self.subscriber else Voice(self.say.language)
+
+    @property
+    def actor(self) -> Actor:
+        """The one who asks, as the management knows them."""
+        return Actor(role="subscriber", subscriber_id=self.own.subscriber_id, via=VIA)
 
     def refuse(self, reason: str, key: str, **values: object) -> Refusal:
         """What to raise instead of an answer."""

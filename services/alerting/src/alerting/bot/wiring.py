@@ -9,7 +9,6 @@ import socket
 import structlog
 
 from alerting.bot.api import BotApi
-from alerting.bot.commands.first import offered
 from alerting.bot.commands.table import TABLE
 from alerting.bot.desk import Desk
 from alerting.bot.dispatch import Dispatch
@@ -17,11 +16,12 @@ from alerting.bot.identity import Identity
 from alerting.bot.ledger import Ledger
 from alerting.bot.metrics import BotMetrics
 from alerting.bot.phrases import DEFAULT, LANGUAGES, phrases
-from alerting.bot.poller import PEOPLE_AT_ONCE, POLL_S, Poller, waited
+from alerting.bot.poller import PEOPLE_AT_ONCE, Poller, waited
 from alerting.bot.seals import Seals
 from alerting.config import Settings
 from alerting.directory import Directory
 from alerting.gateway import Gateway
+from alerting.management.core import Management
 from alerting.picture.desk import Pictures
 from tocsin_common.bus.leases import TTL_S, Lease
 from tocsin_common.errors import Rejected, Retryable
@@ -35,7 +35,7 @@ FIRST_TRY_S, LAST_TRY_S = 0.25, 60.0
 
 
 async def run_bot(
-    service: Service[Settings], directory: Directory, pictures: Pictures | None, *, poll_s: int = POLL_S
+    service: Service[Settings], directory: Directory, management: Management, pictures: Pictures | None
 ) -> None:
     """Answer until the service stops. Does nothing where it is not enabled, or there is no token."""
     section, telegram = service.settings.alerting.bot, service.settings.alerting.telegram
@@ -47,13 +47,13 @@ async def run_bot(
     gateway = Gateway.of(service.settings.alerting.api)
     service.stack.push_async_callback(gateway.close)
     identity = Identity(token, directory.subscribers, section.operators)
-    desk = Desk(section, gateway, directory, identity, pictures)
+    desk = Desk(section, gateway, management, identity, pictures)
     metrics = BotMetrics(service.registry)
     dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
     owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()
     lease = Lease(service.bus.bucket(LEASES), LEASE, owner, ttl_s=TTL_S)
     if await introduced(api, desk, service.stop):
-        await Poller(api, dispatch, lease, metrics, poll_s=poll_s).run(service.stop)
+        await Poller(api, dispatch, lease, metrics).run(service.stop)
 
 
 async def introduced(api: BotApi, desk: Desk, stop: asyncio.Event) -> bool:
@@ -63,7 +63,8 @@ async def introduced(api: BotApi, desk: Desk, stop: asyncio.Event) -> bool:
         try:
             desk.username = await api.username()
             for language in LANGUAGES:
-                await api.offer(offered(phrases(language)), "" if language == DEFAULT else language)
+                everybodys = phrases(language).section("command")
+                await api.offer(everybodys, "" if language == DEFAULT else language)
             return True
         except (Rejected, Retryable) as error:
             log.error("the bot cannot begin", reason=error.reason, retry_s=pause_s)

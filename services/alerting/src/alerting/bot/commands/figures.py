@@ -12,6 +12,7 @@ from alerting.bot.desk import Desk
 from alerting.bot.question import Command, Question
 from alerting.gateway import Page, Portfolio
 from alerting.wording import words
+from tocsin_common.report import Group, Report
 
 DAY_MS = 86_400_000
 NONE = "\N{EN DASH}"
@@ -24,25 +25,38 @@ class Stats(msgspec.Struct, frozen=True):
     timeframe: str
     signals: int
     outcomes: int
-    wins: int
-    losses: int
     win_rate: float | None
     average_r: float | None
-    average_win_r: float | None
-    average_loss_r: float | None
-    total_r: float
 
 
 async def winrate(question: Question, desk: Desk) -> Answer:
-    """How many of the signals that ended won."""
-    days, ended = await ended_lately(question, desk)
-    count, wins = sum(one.outcomes for one in ended), sum(one.wins for one in ended)
-    return Answer(question.say("figures.winrate", rate=rate(wins / count), days=days, wins=wins, count=count))
+    """How many of the signals that ended won, and how sure that is."""
+    days, report = await ended_lately(question, desk)
+    now, say = report.now, question.say
+    lines = [say("figures.winrate", rate=rate(now.win_rate), days=days, wins=now.wins, count=now.outcomes)]
+    if now.win_rate_low is not None:
+        lines.append(say("figures.interval", low=rate(now.win_rate_low), high=rate(now.win_rate_high)))
+    return Answer("\n".join(lines))
+
+
+async def performance(question: Question, desk: Desk) -> Answer:
+    """What all signals that ended made, and which strategies made most and least."""
+    days, report = await ended_lately(question, desk)
+    now, say = report.now, question.say
+    factor = NONE if now.profit_factor is None else f"{now.profit_factor:.2f}"
+    lines = [
+        say("figures.performance", days=days, total=multiple(now.total_r), count=now.outcomes),
+        say("figures.average", average=multiple(now.average_r), factor=factor),
+        *(ranked(question, "figures.best", one) for one in report.strategies.best[:1]),
+        *(ranked(question, "figures.worst", one) for one in report.strategies.worst[:1]),
+    ]
+    return Answer("\n".join([*lines, "", say("figures.note")]))
 
 
 async def signal_stats(question: Question, desk: Desk) -> Answer:
     """Signals by strategy and timeframe, the busiest first."""
-    days, found = await lately(question, desk)
+    days, from_ms = wanted_days(question, desk)
+    found = (await desk.gateway.get("/stats", Page[Stats], {"from_ms": from_ms})).items
     if not found:
         raise question.refuse("nothing", "figures.nothing", days=days)
     found.sort(key=lambda one: (-one.signals, one.strategy, one.timeframe))
@@ -59,30 +73,6 @@ async def signal_stats(question: Question, desk: Desk) -> Answer:
         for one in found
     )
     return Answer(fit([question.say("figures.stats", days=days), *rows]))
-
-
-async def performance(question: Question, desk: Desk) -> Answer:
-    """What all signals that ended made, and which strategies made most and least."""
-    days, ended = await ended_lately(question, desk)
-    say, count = question.say, sum(one.outcomes for one in ended)
-    total = sum(one.total_r for one in ended)
-    wins, losses = sum(one.wins for one in ended), sum(one.losses for one in ended)
-    won = sum((one.average_win_r or 0.0) * one.wins for one in ended)
-    lost = sum((one.average_loss_r or 0.0) * one.losses for one in ended)
-    best, worst = max(ended, key=lambda one: one.total_r), min(ended, key=lambda one: one.total_r)
-    lines = [
-        say("figures.performance", days=days, total=multiple(total), count=count),
-        say(
-            "figures.average",
-            average=multiple(total / count),
-            win=multiple(won / wins if wins else None),
-            loss=multiple(lost / losses if losses else None),
-        ),
-        say("figures.factor", factor=f"{won / -lost:.2f}" if lost else NONE),
-    ]
-    for key, one in (("figures.best", best), ("figures.worst", worst)):
-        lines.append(say(key, strategy=words(one.strategy), timeframe=one.timeframe, total=multiple(one.total_r)))
-    return Answer("\n".join([*lines, "", say("figures.note")]))
 
 
 async def portfolio(question: Question, desk: Desk) -> Answer:
@@ -104,22 +94,25 @@ async def portfolio(question: Question, desk: Desk) -> Answer:
     return Answer(fit([question.say("figures.portfolios"), *rows]))
 
 
-async def lately(question: Question, desk: Desk) -> tuple[int, list[Stats]]:
-    """The days asked for, and the statistics of them. Raises Refusal, Away."""
+def wanted_days(question: Question, desk: Desk) -> tuple[int, int]:
+    """The days asked for, and the moment they begin. Raises Refusal."""
     days = arguments.days(question.rest)
     if days is None:
         raise question.refuse("usage", "figures.bad_days", command=question.name)
-    from_ms = desk.clock_ms() - days * DAY_MS
-    return days, (await desk.gateway.get("/stats", Page[Stats], {"from_ms": from_ms})).items
+    return days, desk.clock_ms() - days * DAY_MS
 
 
-async def ended_lately(question: Question, desk: Desk) -> tuple[int, list[Stats]]:
-    """Those with outcomes. Raises Refusal: there are none."""
-    days, found = await lately(question, desk)
-    ended = [one for one in found if one.outcomes]
-    if not ended:
+async def ended_lately(question: Question, desk: Desk) -> tuple[int, Report]:
+    """The days asked for, and the report of them. Raises Refusal: no signal ended in them."""
+    days, from_ms = wanted_days(question, desk)
+    report = await desk.report(from_ms=from_ms, to_ms=from_ms + days * DAY_MS, zone=question.voice.zone)
+    if not report.now.outcomes:
         raise question.refuse("nothing", "figures.nothing", days=days)
-    return days, ended
+    return days, report
+
+
+def ranked(question: Question, key: str, one: Group) -> str:
+    return question.say(key, strategy=words(one.name), average=multiple(one.now.average_r), count=one.now.outcomes)
 
 
 def rate(share: float | None) -> str:

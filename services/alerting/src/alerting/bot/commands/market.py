@@ -7,7 +7,7 @@ from alerting.bot.answers import CAPTION_MAX, Answer, fit
 from alerting.bot.desk import Desk
 from alerting.bot.question import Command, Question
 from alerting.gateway import Candle, Page, Signal
-from alerting.wording import change, moment, price, words
+from alerting.wording import change, price, words
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 SIGNALS = 10
@@ -42,7 +42,7 @@ async def price_now(question: Question, desk: Desk) -> Answer:
         low, high = min(one.low for one in day), max(one.high for one in day)
         moved = change(day[-1].open, last[0].close)
         lines.append(question.say("market.day", change=moved, low=price(low), high=price(high)))
-    seen = moment(last[0].open_ms + TIMEFRAME_MS["1m"])
+    seen = question.voice.moment(last[0].open_ms + TIMEFRAME_MS["1m"])
     lines.append(question.say("market.source", exchange=desk.settings.exchange, moment=seen))
     return Answer("\n".join(lines))
 
@@ -82,27 +82,32 @@ def state(question: Question, one: Signal) -> str:
     """`active`, or how it ended: `target 1, +1.5 R`."""
     if one.outcome is None:
         return question.say.plain("market.active")
-    return f"{one.outcome.result.replace('_', ' ')}, {one.outcome.r_multiple:+.1f} R"
+    result, _, number = one.outcome.result.partition("_")
+    return question.say.plain(f"market.ended_{result}", number=number, multiple=f"{one.outcome.r_multiple:+.1f} R")
 
 
 def details(question: Question, one: Signal) -> list[str]:
-    say = question.say
-    side = say.plain("market.long" if one.side == "long" else "market.short")
-    fields = [
-        (say.plain("market.entry"), price(one.entry)),
-        (say.plain("market.stop"), f"{price(one.stop)} ({change(one.entry, one.stop)})"),
-        *(
-            (say.plain("market.target", number=number), f"{price(target)} ({change(one.entry, target)})")
-            for number, target in enumerate(one.targets, start=1)
-        ),
-        (say.plain("market.confidence"), say.plain("market.confidence_of", confidence=one.confidence)),
-        (say.plain("market.seen"), moment(one.confirmed_ms)),
-        (say.plain("market.state"), state(question, one)),
-    ]
+    """Headline and fields, in the words of an alert."""
+    say, voice = question.say, question.voice
+    fields = {
+        voice.say("fields.entry"): price(one.entry),
+        voice.say("fields.stop"): f"{price(one.stop)} ({change(one.entry, one.stop)})",
+    }
+    for number, target in enumerate(one.targets, start=1):
+        fields[voice.say("fields.target", number=number)] = f"{price(target)} ({change(one.entry, target)})"
+    fields |= {
+        voice.say("fields.confidence"): say.plain("market.confidence_of", confidence=one.confidence),
+        voice.say("fields.seen_at"): voice.moment(one.confirmed_ms),
+        say.plain("market.state"): state(question, one),
+    }
     headline = say(
-        "market.headline", side=side, symbol=one.symbol, timeframe=one.timeframe, strategy=words(one.strategy)
+        "market.headline",
+        side=voice.say(f"side.{one.side}"),
+        symbol=one.symbol,
+        timeframe=one.timeframe,
+        strategy=words(one.strategy),
     )
-    return [headline, *(say("market.field", name=name, value=value) for name, value in fields)]
+    return [headline, *(say("market.field", name=name, value=value) for name, value in fields.items())]
 
 
 COMMANDS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alerting.bot.commands import figures, first, market
+from alerting.bot.commands import figures, first, market, menu, operators, own, rules
 from alerting.bot.dispatch import Commands
 
-TABLE = Commands(typed=first.COMMANDS | market.COMMANDS | figures.COMMANDS, pressed={})
+TYPED = first.COMMANDS | market.COMMANDS | figures.COMMANDS | own.COMMANDS | rules.COMMANDS | menu.COMMANDS
+TABLE = Commands(typed=TYPED | operators.COMMANDS, pressed=own.PRESSED | rules.PRESSED | menu.PRESSED)

@@ -1,0 +1,98 @@
+"""What operators ask and do. They are known by their user ids, wherever they write from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alerting.bot import arguments
+from alerting.bot.answers import Answer, fit
+from alerting.bot.commands.figures import DAY_MS, multiple, rate
+from alerting.bot.desk import Desk
+from alerting.bot.question import OPERATOR, Command, Question
+from alerting.gateway import Counts, Health
+from alerting.kinds import SILENCE
+from alerting.wording import words
+from tocsin_common.documents import Silence
+from tocsin_common.ids import derive
+from tocsin_common.report import Report
+
+OFF = "off"
+WEEK_DAYS = 7
+ID_CHARS = 10
+"""50 bits: silences are few, and people type their ids."""
+
+
+async def health(question: Question, desk: Desk) -> Answer:
+    """Whether everything is there, and how far the projections are behind."""
+    say = question.say
+    found = await desk.gateway.get("/health", Health, statuses=(503,))
+    counts = await desk.gateway.get("/counts", Counts, statuses=(503,))
+    behind = {name: one.lag for name, one in counts.streams.items() if one.lag}
+    lines = [say("operators.well" if found.status == "ok" else "operators.ill")]
+    lines += [say("operators.problem", name=name, problem=problem) for name, problem in found.problems.items()]
+    lines.append(say("operators.projector", state=found.projector))
+    if behind:
+        streams = ", ".join(f"{name} {lag:,}" for name, lag in behind.items())
+        lines.append(say("operators.lag", streams=streams))
+    else:
+        lines.append(say("operators.no_lag"))
+    return Answer(fit(lines))
+
+
+async def silence(question: Question, desk: Desk) -> Answer:
+    """No alerts for anybody for a while, of all or of one symbol; `off ID` ends it."""
+    say = question.say
+    if not 1 <= len(question.words) <= 2:
+        raise question.refuse("usage", "operators.usage_silence")
+    first, *rest = question.words
+    if first.lower() == OFF and rest:
+        held = await desk.management.get(OPERATOR, SILENCE, rest[0])
+        await desk.management.delete(OPERATOR, SILENCE, rest[0], held.revision)
+        return Answer(say("operators.silence_over"))
+    length_s, symbol = arguments.length_s(first), arguments.symbol(rest[0]) if rest else None
+    if length_s is None or (rest and symbol is None):
+        raise question.refuse("usage", "operators.usage_silence")
+    made = Silence(
+        silence_id=derive("bot silence", question.asked.update_id, question.asked.said_ms)[:ID_CHARS],
+        starts_ms=question.asked.said_ms,
+        ends_ms=question.asked.said_ms + length_s * 1000,
+        author=question.subscriber.subscriber_id if question.subscriber else "telegram",
+        symbols=[symbol] if symbol else [],
+    )
+    await desk.management.put(OPERATOR, SILENCE, made, 0)
+    until = question.voice.moment(made.ends_ms)
+    if symbol:
+        return Answer(say("operators.silenced_symbol", symbol=symbol, until=until, id=made.silence_id))
+    return Answer(say("operators.silenced", until=until, id=made.silence_id))
+
+
+async def weekly_report(question: Question, desk: Desk) -> Answer:
+    """The last seven days beside the seven before."""
+    now_ms = desk.clock_ms()
+    report = await desk.report(from_ms=now_ms - WEEK_DAYS * DAY_MS, to_ms=now_ms, zone=question.voice.zone)
+    return Answer(fit(told(question, report)))
+
+
+def told(question: Question, report: Report) -> Iterator[str]:
+    """A report in lines."""
+    say, voice, now = question.say, question.voice, report.now
+    yield say("operators.report", from_day=voice.moment(report.from_ms), to_day=voice.moment(report.to_ms))
+    yield say("operators.report_signals", signals=now.signals, before=report.before.signals, active=report.active)
+    if now.outcomes:
+        yield say("figures.winrate", rate=rate(now.win_rate), days=WEEK_DAYS, wins=now.wins, count=now.outcomes)
+        yield say("figures.performance", days=WEEK_DAYS, total=multiple(now.total_r), count=now.outcomes)
+    for key, groups in (("figures.best", report.strategies.best), ("figures.worst", report.strategies.worst)):
+        for one in groups[:1]:
+            yield say(key, strategy=words(one.name), average=multiple(one.now.average_r), count=one.now.outcomes)
+    deliveries = ", ".join(f"{state} {count}" for state, count in report.alerts.deliveries.items())
+    yield say("operators.report_alerts", raised=report.alerts.raised, deliveries=deliveries or "\N{EN DASH}")
+    for change in report.changes:
+        before, after = f"{change.before:.3g}", f"{change.now:.3g}"
+        yield say("operators.report_change", name=words(change.name), before=before, now=after)
+
+
+COMMANDS = {
+    "health": Command(health, who="operator"),
+    "silence": Command(silence, who="operator"),
+    "weekly_report": Command(weekly_report, who="operator"),
+}
