@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tocsin.audit.facts import Facts, collect
@@ -15,6 +16,8 @@ from tocsin_common.events import (
     CandlesClosed,
     ClockAdvanced,
     DeliveryChanged,
+    DigestEnded,
+    DigestLine,
     EquityMarked,
     Event,
     Holding,
@@ -24,6 +27,7 @@ from tocsin_common.events import (
     SignalRaised,
     TradesReceived,
 )
+from tocsin_common.ids import derive
 
 START_MS = 1_700_000_100_000  # a 5m boundary
 MINUTE_MS = 60_000
@@ -160,13 +164,50 @@ def _alerting(signal: SignalRaised) -> list[Event]:
         subscribers=["me"],
     )
     steps = [("queued", 0), ("attempting", 1), ("retrying", 1), ("attempting", 2), ("sent", 2)]
-    return [alert, *(_step(state, attempt, at) for at, (state, attempt) in enumerate(steps))]
+    return [alert, *(_step(state, attempt, at) for at, (state, attempt) in enumerate(steps)), *_digest(signal)]
 
 
-def _step(state: Any, attempt: int, at: int) -> DeliveryChanged:
-    return DeliveryChanged(
-        delivery_id="d1",
+def _digest(signal: SignalRaised) -> list[Event]:
+    """Another delivery of the alert came late, so it was told in a digest of its own."""
+    line = DigestLine(
+        delivery_id="d2",
         alert_id="a1",
+        subscriber_id="me",
+        channel="console",
+        place=1,
+        box="late",
+        due_ms=START_MS,
+        reason="late",
+        kind="signal",
+        symbol=signal.symbol,
+        strategy=signal.strategy,
+        ts_ms=signal.confirmed_ms,
+        stored_ms=START_MS,
+        title="BTC/USDT long",
+        text="crossed",
+        fields={},
+    )
+    ended = DigestEnded(
+        digest_id=derive("digest", "d2"),
+        delivery_id="d3",
+        subscriber_id="me",
+        channel="console",
+        place=1,
+        box="late",
+        first_seq=1,
+        through_seq=1,
+        state="sent",
+    )
+    steps = [("queued", 0), ("attempting", 1), ("sent", 1)]
+    told = [_step(state, attempt, at, "d3", ended.digest_id) for at, (state, attempt) in enumerate(steps)]
+    digested = msgspec.structs.replace(_step("digested", 0, 3, "d2"), provider_ref="d3")
+    return [_step("queued", 0, 0, "d2"), _step("aside", 0, 1, "d2"), line, *told, ended, digested]
+
+
+def _step(state: Any, attempt: int, at: int, delivery_id: str = "d1", alert_id: str = "a1") -> DeliveryChanged:
+    return DeliveryChanged(
+        delivery_id=delivery_id,
+        alert_id=alert_id,
         subscriber_id="me",
         channel="console",
         state=state,

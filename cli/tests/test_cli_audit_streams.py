@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tocsin.audit import alerting, market, paper, signals, streams
+from tocsin.audit import alerting, digests, market, paper, signals, streams
 from tocsin.audit.facts import Facts
 from tocsin.audit.invariant import check as verdict_on
 from tocsin.audit.table import STREAM_INVARIANTS
@@ -20,6 +20,8 @@ from tocsin_common.events import (
     ClockAdvanced,
     DeadLetter,
     DeliveryChanged,
+    DigestEnded,
+    DigestLine,
     EquityMarked,
     Event,
     OrderFilled,
@@ -33,6 +35,17 @@ Read = Callable[[Sequence[Event]], Coroutine[Any, Any, Facts]]
 Check = Callable[[Facts], Iterable[str]]
 
 UNEXPLAINED = AlertSuppressed(alert_id="a2", rule_id="r", cause_id="c", subscriber_id="me", ts_ms=1, reason="")
+OVERLAPPING = DigestEnded(
+    digest_id="x",
+    delivery_id="d4",
+    subscriber_id="me",
+    channel="console",
+    place=1,
+    box="late",
+    first_seq=1,
+    through_seq=2,
+    state="sent",
+)
 COLUMNS = ("open_ms", "open", "high", "low", "close", "volume", "trades")
 
 
@@ -112,6 +125,19 @@ BROKEN: list[tuple[Check, Callable[[list[Event]], list[Event]], str]] = [
         lambda e: changed(e, DeliveryChanged, 2, state="failed"),
         "ended 2 times (failed, sent)",
     ),
+    (digests.everything_put_aside_is_a_line, lambda e: without(e, DigestLine), "d2: digested, but not on DIGESTS"),
+    (
+        digests.every_line_is_told_by_the_digest_it_names,
+        lambda e: changed(e, DigestEnded, through_seq=0),
+        "d2: line 1 is not in 1 to 0",
+    ),
+    (
+        digests.every_line_is_told_by_the_digest_it_names,
+        lambda e: changed(e, DigestEnded, box="hourly-1"),
+        "of another box",
+    ),
+    (digests.every_line_is_told_by_the_digest_it_names, lambda e: without(e, DigestEnded), "d3, which has not ended"),
+    (digests.no_two_digests_tell_the_same, lambda e: [*e, OVERLAPPING], "d4: begins at 1, d3 goes to 1"),
     (alerting.every_delivery_takes_legal_steps, lambda e: without(e, DeliveryChanged, 0), "starts as attempting"),
     (
         alerting.every_delivery_takes_legal_steps,

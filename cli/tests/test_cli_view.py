@@ -113,7 +113,7 @@ async def test_the_summary_counts_what_the_streams_hold(
     assert summary["candles"] == {"1m": 10, "5m": 2}
     assert summary["signals_by_strategy"] == {"ema_cross": 1}
     assert summary["outcomes_by_result"] == {"target_1": 1}
-    assert summary["deliveries"] == {"console": {"sent": 1}}
+    assert summary["deliveries"] == {"console": {"digested": 1, "sent": 2}}
     assert (summary["fills"], summary["equity"]) == (2, {"demo": "1000.0795"})
     assert (summary["rows"], summary["trades_per_s"]) == ({"signals": 1}, 5.0)
     console = Console(file=io.StringIO(), width=100)

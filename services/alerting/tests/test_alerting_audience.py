@@ -172,7 +172,7 @@ def test_an_alert_goes_where_it_may_go_and_nowhere_else() -> None:
     ada = subscriber("ada", NEW, PHONE, LEFT, MAIL)
     match = Match.of(rule(subscribers=["ada"]), 1, SIGNAL, 0)
     outbox = Pipeline(Doorkeeper({"ada": ada}, Silences()), ttl_ms=1).run([match], Rung(), {}, now_ms=0)
-    places = dict(deliveries(match.alert_id, ada))
+    places = {one.delivery_id: one.destination for one in deliveries(match.alert_id, ada)}
     assert [places[due.delivery_id] for due in outbox.due] == [PHONE, MAIL]
     assert len(places) == 4  # whatever is confirmed later, each keeps its place
 

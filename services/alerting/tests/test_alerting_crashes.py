@@ -8,9 +8,9 @@ nothing else; then the service starts again. A failing seed reproduces: `pytest 
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
-import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Sequence
 from itertools import pairwise
 from random import Random
@@ -22,6 +22,7 @@ from tests.alerts import a_signal
 
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
+from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
@@ -29,6 +30,7 @@ from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
+from tocsin_common.bus.leases import Lease
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Received, Stored
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Silence, Subscriber, encode
@@ -42,6 +44,8 @@ from tocsin_common.events import (
     AlertSuppressed,
     ChannelName,
     DeliveryChanged,
+    DigestEnded,
+    DigestLine,
     Event,
     SendDue,
     SignalRaised,
@@ -55,18 +59,26 @@ from tocsin_common.streams import (
     ALERTING_TRADES,
     ALERTS,
     DELIVERIES,
+    DIGESTS,
+    LEASES,
     SEND,
     SILENCES,
     SUBSCRIBERS,
     Durable,
     Stream,
 )
+from tocsin_common.subjects import delivery
 
 Rings = dict[tuple[str, int], str | None]
 """By rule and market time of the match: why it did not ring; None: it did."""
 
 DELIVERIES_OF = {
     ("all", "ada"): 3,
+    ("brief", "cyd"): 1,
+    ("hours", "dan"): 2,
+    ("soon", "cyd"): 1,
+    ("soon", "eve"): 1,
+    ("stale", "eve"): 1,
     ("all", "bob"): 2,
     ("calm", "bob"): 2,
     ("price", "ada"): 3,
@@ -75,13 +87,14 @@ DELIVERIES_OF = {
 }
 """Deliveries of an alert, by rule and subscriber."""
 
-SEEDS = [*range(30), 550]
+SEEDS = [*range(int(os.environ.get("TOCSIN_CRASH_SEEDS", "20"))), 550]
 CHANGING_SEEDS = [*range(1000, 1008), 1058, 1246, 1277, 1299]
 """In the last four, a crash comes between the ledger's opening and its alert."""
 
 LONGEST_S = 20_000.0
 TRADE_EVERY_MS = 700
-STARTED_MS = time.time_ns() // 1_000_000
+STARTED_MS = 1_723_161_480_000
+"""2024-08-08 23:58 UTC: the hourly digest of what comes first is soon due."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -104,6 +117,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now_s
+
+
+def clock_ms() -> int:
+    return STARTED_MS + int(asyncio.get_running_loop().time() * 1000)
 
 
 class Killer:
@@ -181,6 +198,7 @@ class Receivers:
     def __init__(self, random: Random, fault_rate: float) -> None:
         self._random, self._fault_rate = random, fault_rate
         self.accepted: Counter[str] = Counter()
+        self.said: dict[str, set[str]] = defaultdict(set)
 
     async def take(self, message: Message, killer: Killer) -> str:
         await killer.step()
@@ -195,6 +213,7 @@ class Receivers:
         if kind == 3 and self._random.random() < 0.3:
             raise Rejected(Undelivered.REFUSED)
         self.accepted[message.delivery_id] += 1
+        self.said[message.delivery_id].add(message.title)
         if kind == 4:
             raise Ambiguous(Undelivered.TIMEOUT)
         await killer.step()
@@ -239,6 +258,10 @@ def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
             level=100.0,
             rearm_percent=5.0,
         ),
+        SignalRule(rule_id="brief", name="brief", subscribers=["cyd"], group_by=["exchange"], group_wait_s=30),
+        SignalRule(rule_id="hours", name="hours", subscribers=["dan"], severity="warning"),
+        SignalRule(rule_id="soon", name="soon", subscribers=["cyd", "eve"], late_after_s=40),
+        SignalRule(rule_id="stale", name="stale", subscribers=["eve"], late_after_s=40, late="drop"),
     ]
     ada = Subscriber(
         subscriber_id="ada",
@@ -257,7 +280,24 @@ def documents() -> tuple[list[SignalRule | PriceRule], list[Subscriber]]:
             Destination(channel="email", address="bob@example.org"),
         ],
     )
-    return rules, [ada, bob]
+    cyd = Subscriber(
+        subscriber_id="cyd", name="Cyd", destinations=[Destination(channel="webhook", address="https://cyd.example")]
+    )
+    dan = Subscriber(
+        subscriber_id="dan",
+        name="Dan",
+        destinations=[
+            Destination(channel="telegram", address="4", on_unknown="hold"),
+            Destination(channel="webhook", address="https://dan.example"),
+        ],
+        digests={"warning": "hourly"},
+    )
+    eve = Subscriber(
+        subscriber_id="eve",
+        name="Eve",
+        destinations=[Destination(channel="discord", address="https://eve.example", on_unknown="resend")],
+    )
+    return rules, [ada, bob, cyd, dan, eve]
 
 
 def minute(number: int) -> SignalRaised:
@@ -289,13 +329,14 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
     pipeline = Pipeline(Doorkeeper(directory.subscribers, directory.silences), ttl_ms=3_600_000)
     loop = asyncio.get_running_loop()
     work: list[Awaitable[None]] = []
+
     senders: dict[str, Sender] = {}
 
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
     for durable in (ALERTING_SIGNALS, ALERTING_TRADES):
-        intake = Intake(mortal, durable, directory.rules, pipeline, metrics, hand_over)  # type: ignore[arg-type]
+        intake = Intake(mortal, durable, directory.rules, pipeline, metrics, hand_over, clock_ms=clock_ms)  # type: ignore[arg-type]
         consumer = mortal.consumer(durable)
         await consumer.reset(await intake.start())
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
@@ -312,12 +353,14 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
             max_attempts=6,
             random=random,
             at_once=random.choice([0, 1, 4]),
-            clock_ms=lambda: STARTED_MS + int(loop.time() * 1000),
+            clock_ms=clock_ms,
         )
     for (name, _), durable in ALERTING_SEND.items():
         consumer = mortal.consumer(durable)
         looping = consume.Loop(mortal, consumer, "alerting", stop, loop_metrics.loop(durable.name))  # type: ignore[arg-type]
         work.append(consume.consume_queue(looping, senders[name].handle, workers=4))
+    lease = Lease(bus.bucket(LEASES), LEASE_KEY, b"the only one", clock=loop.time)
+    work.append(Keeper(mortal, lease, metrics, clock_ms=clock_ms).run(stop))  # type: ignore[arg-type]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in (*work, killer.killed.wait(), until_idle(bus, feed))]
     await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
     stop.set()
@@ -328,14 +371,21 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
 
 
 async def until_idle(bus: MemoryBus, feed: asyncio.Task[None]) -> None:
-    """No more input, all of it acknowledged, no delivery waiting."""
+    """No more input, all of it acknowledged, no delivery waiting, and no line of a digest."""
     await asyncio.wait([feed])
     while True:
         states = [await bus.durable_state(durable) for durable in (ALERTING_SIGNALS, ALERTING_TRADES)]
         waiting = (await bus.stream_state(SEND)).messages
-        if not waiting and not any(state.pending or state.ack_pending for state in states):
+        if not waiting and not any(state.pending or state.ack_pending for state in states) and not await aside(bus):
             return
         await asyncio.sleep(5.0)
+
+
+async def aside(bus: MemoryBus) -> bool:
+    """Whether anything waits for a digest."""
+    lines = await bus.page(DIGESTS, "digests.line.>")
+    last = [await bus.last(DELIVERIES, delivery(*line.subject.split(".")[2::2])) for line in lines]
+    return any(b'"digested"' not in message.data for message in last if message)
 
 
 async def feed_slowly(bus: MemoryBus, inputs: Sequence[Event], random: Random) -> None:
@@ -352,7 +402,7 @@ async def stored(bus: MemoryBus, stream: Stream) -> list[Any]:
 async def simulate(seed: int, *, changing: bool = False) -> None:
     """`changing`: between lives people silence everything, and take it back."""
     random = Random(seed)
-    bus = MemoryBus()
+    bus = MemoryBus(clock_ms)
     rules, subscribers = documents()
     for rule in rules:
         await bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
@@ -387,8 +437,8 @@ def silence(*, over: bool) -> Silence:
 
 
 def rings_of_signals(count: int) -> Rings:
-    """`all` rings for each signal, `calm` for every third: 150 s of market time lie between its alerts."""
-    told = {("all", (n + 1) * 60_000): None for n in range(count)}
+    """`calm` rings for every third signal, as 150 s of market time lie between its alerts; the others for each."""
+    told = {(rule, (n + 1) * 60_000): None for n in range(count) for rule in ("all", "brief", "hours", "soon", "stale")}
     return told | {("calm", (n + 1) * 60_000): "cooldown" if n % 3 else None for n in range(count)}
 
 
@@ -439,24 +489,47 @@ async def check_ledger(bus: MemoryBus, receivers: Receivers) -> None:
     ledger: dict[str, list[DeliveryChanged]] = {}
     for change in await stored(bus, DELIVERIES):
         ledger.setdefault(change.delivery_id, []).append(change)
-    assert len(ledger) == deliveries
+    digests = await check_digests(bus, receivers, {one: changes[-1] for one, changes in ledger.items()})
+    assert len(ledger) == deliveries + digests
     assert set(receivers.accepted) <= set(ledger)
     for delivery_id, changes in ledger.items():
         states = [change.state for change in changes]
-        assert states[0] == "queued"
-        assert states.count("queued") == 1
+        assert states[0] in ("queued", "aside")
         assert [state in TERMINAL_STATES for state in states] == [False] * (len(states) - 1) + [True]
         assert states.count("attempting") == max(change.attempt for change in changes)
         accepted, last = receivers.accepted[delivery_id], changes[-1]
         if last.state == "sent":
             assert accepted >= 1
-        if last.channel == "telegram":  # its subscriber would rather miss one than get it twice
+        if last.state == "digested":
+            assert accepted == 0
+        if last.channel == "telegram":  # its subscribers would rather miss one than get it twice
             assert accepted <= 1
             assert accepted == 0 or last.state in ("sent", "unknown")
-        if last.channel == "email":
+        if last.channel == "email" and last.state != "digested":
             assert (last.state, last.reason) == ("failed", "channel_not_configured")
         if last.channel == "discord" and last.state == "failed":
             assert last.reason in ("refused", "server_error", "connection_lost", "timeout")
+
+
+async def check_digests(bus: MemoryBus, receivers: Receivers, ends: dict[str, DeliveryChanged]) -> int:
+    """Every line is told by one digest that has ended, and that one says how many it tells. How many there are."""
+    facts = [(message.seq, message.event()) for message in await bus.page(DIGESTS, "digests.>")]
+    lines = {event.delivery_id: (seq, event) for seq, event in facts if isinstance(event, DigestLine)}
+    ended = {event.delivery_id: event for _, event in facts if isinstance(event, DigestEnded)}
+    assert len(facts) == len(lines) + len(ended)
+    assert set(lines) == {one for one, end in ends.items() if end.state == "digested"}
+    told: Counter[str] = Counter()
+    for delivery_id, (seq, line) in lines.items():
+        digest = ended[ends[delivery_id].provider_ref]
+        assert (digest.subscriber_id, digest.channel, digest.box) == (line.subscriber_id, line.channel, line.box)
+        assert digest.first_seq <= seq <= digest.through_seq
+        told[digest.delivery_id] += 1
+    assert set(told) == set(ended)
+    for delivery_id in receivers.said.keys() & ended.keys():
+        if ends[delivery_id].state != "unknown" and told[delivery_id] > 1:
+            [title] = receivers.said[delivery_id]
+            assert title.startswith(f"{told[delivery_id]} ")
+    return len(ended)
 
 
 def forget_ids(bus: MemoryBus) -> None:

@@ -84,8 +84,17 @@ def test_an_interrupted_attempt_is_unknown_after_the_deadline_not_expired() -> N
     assert late == Close("unknown", "interrupted")  # type: ignore[arg-type]
 
 
-def fails(error: Retryable, *, attempt: int = 1, now_ms: int = 0, repeatable: bool = False) -> Again | Close:
-    return after_failure(error, attempt, DUE, now_ms=now_ms, repeatable=repeatable, max_attempts=3, random=Random(1))
+def fails(error: Retryable, *, attempt: int = 1, now_ms: int = 0, repeatable: bool = False) -> object:
+    return after_failure(
+        error,
+        attempt,
+        DUE,
+        now_ms=now_ms,
+        doubtful=False,
+        repeatable=repeatable,
+        max_attempts=3,
+        random=Random(1),
+    )
 
 
 def test_a_time_to_wait_is_honoured_to_the_second() -> None:

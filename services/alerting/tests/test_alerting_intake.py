@@ -160,10 +160,10 @@ async def test_what_was_begun_before_it_was_queued_is_due_again_after_a_crash(bu
     await bus.publish([minute(1)])
     killed = await Alerting(bus, ALERTING_SIGNALS).start()
     outbox = await killed.intake.decide(await killed.fetch())
-    await bus.publish([*outbox.alerts, *outbox.queued])
-    opened = await bus.last(DELIVERIES, outbox.queued[0].subject)
+    await bus.publish([*outbox.alerts, *outbox.opened])
+    opened = await bus.last(DELIVERIES, outbox.opened[0].subject)
     assert opened is not None
-    began = msgspec.structs.replace(outbox.queued[0], state="attempting", attempt=1)
+    began = msgspec.structs.replace(outbox.opened[0], state="attempting", attempt=1)
     await bus.append(began, expected_last=opened.seq)
     successor = await Alerting(bus, ALERTING_SIGNALS).start()
     await successor.consumer.reset(0)

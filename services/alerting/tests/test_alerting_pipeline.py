@@ -52,7 +52,7 @@ def test_every_destination_of_every_subscriber_gets_one_delivery() -> None:
     outbox = run(subscriber("ada", PHONE, HOOK, HOOK), subscriber("bob", PHONE))
     assert [event.channel for event in outbox.due] == ["telegram", "webhook", "webhook", "telegram"]
     assert len({event.delivery_id for event in outbox.due}) == 4
-    assert [event.delivery_id for event in outbox.queued] == [event.delivery_id for event in outbox.due]
+    assert [event.delivery_id for event in outbox.opened] == [event.delivery_id for event in outbox.due]
 
 
 def test_the_alert_stands_before_the_ledger_opens_and_the_ledger_before_the_work_is_due() -> None:

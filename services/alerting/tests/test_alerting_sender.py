@@ -67,7 +67,7 @@ class Desk:
     async def queue(self, alert_id: str = "alert") -> Incoming:
         """Queue one delivery to Ada, as the pipeline does."""
         anyone = Subscriber(subscriber_id="ada", name="", destinations=[Destination(channel=self.name, address="x")])
-        [(delivery_id, _)] = deliveries(alert_id, anyone)
+        [(delivery_id, _, _)] = deliveries(alert_id, anyone)
         about = {"delivery_id": delivery_id, "alert_id": alert_id, "subscriber_id": "ada", "channel": self.name}
         queued = DeliveryChanged(**about, state="queued", attempt=0, at_ms=self.now_ms)  # type: ignore[arg-type]
         due = SendDue(

@@ -7,11 +7,13 @@ from itertools import pairwise
 
 from tocsin.audit.facts import Facts
 from tocsin_common.events import TERMINAL_STATES, DeliveryChanged, DeliveryState
+from tocsin_common.ids import derive
 
 NEXT: dict[DeliveryState, frozenset[DeliveryState]] = {
-    "queued": frozenset({"attempting", "failed", "expired"}),
-    "attempting": frozenset({"attempting", "retrying", "sent", "failed", "unknown", "expired"}),
-    "retrying": frozenset({"attempting", "failed", "expired"}),
+    "queued": frozenset({"attempting", "aside", "failed", "expired"}),
+    "attempting": frozenset({"attempting", "retrying", "aside", "sent", "failed", "unknown", "expired"}),
+    "retrying": frozenset({"attempting", "aside", "failed", "expired"}),
+    "aside": frozenset({"digested"}),
 }
 """The steps a delivery may take. Attempting again without a verdict is a resend after a crash."""
 
@@ -40,8 +42,11 @@ def every_alert_is_delivered_to_its_subscribers(facts: Facts) -> Iterator[str]:
 
 
 def every_delivery_has_its_alert(facts: Facts) -> Iterator[str]:
-    """Every delivery names an alert on ALERTS, and a subscriber that the alert is for."""
+    """Every delivery names an alert on ALERTS and a subscriber that the alert is for, or is of a digest."""
+    digests = {derive("digest", delivery_id) for delivery_id in facts.lines}
     for delivery_id, steps in facts.deliveries.items():
+        if steps[0].alert_id in digests:
+            continue
         alert = facts.alerts.get(steps[0].alert_id)
         if alert is None:
             yield f"{delivery_id}: of the alert {steps[0].alert_id}, which is not on ALERTS"
@@ -50,21 +55,21 @@ def every_delivery_has_its_alert(facts: Facts) -> Iterator[str]:
 
 
 def every_delivery_ends_once(facts: Facts) -> Iterator[str]:
-    """Every delivery is in exactly one terminal state, as its last step, or is still due in SEND."""
+    """Every delivery is in exactly one terminal state, as its last step, or still due in SEND, or put aside."""
     for delivery_id, steps in facts.deliveries.items():
         ends = [step.state for step in steps if step.state in TERMINAL_STATES]
         if len(ends) > 1:
             yield f"{delivery_id}: ended {len(ends)} times ({', '.join(ends)})"
-        elif not ends and delivery_id not in facts.due:
+        elif not ends and delivery_id not in facts.due and steps[-1].state != "aside":
             yield f"{delivery_id}: {steps[-1].state}, but nothing is due in SEND"
         elif ends and steps[-1].state not in TERMINAL_STATES:
             yield f"{delivery_id}: {steps[-1].state} after {ends[0]}"
 
 
 def every_delivery_takes_legal_steps(facts: Facts) -> Iterator[str]:
-    """Every delivery starts queued and moves along the legal steps; attempts never count down."""
+    """Every delivery starts queued or aside and moves along the legal steps; attempts never count down."""
     for delivery_id, steps in facts.deliveries.items():
-        if steps[0].state != "queued":
+        if steps[0].state not in ("queued", "aside"):
             yield f"{delivery_id}: starts as {steps[0].state}"
         for before, after in pairwise(steps):
             if problem := _problem(before, after):

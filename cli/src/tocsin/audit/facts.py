@@ -17,6 +17,7 @@ from tocsin.audit.trades import TradeColumns
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.errors import Malformed
 from tocsin_common.events import (
+    TERMINAL_STATES,
     AlertRaised,
     AlertSuppressed,
     AnyEvent,
@@ -24,6 +25,8 @@ from tocsin_common.events import (
     ClockAdvanced,
     DeadLetter,
     DeliveryChanged,
+    DigestEnded,
+    DigestLine,
     EquityMarked,
     OrderFilled,
     OutcomeMeasured,
@@ -40,6 +43,7 @@ from tocsin_common.streams import (
     CLOCK,
     DEAD,
     DELIVERIES,
+    DIGESTS,
     FEEDS,
     OUTCOMES,
     PAPER,
@@ -53,7 +57,7 @@ from tocsin_common.streams import (
 READ_CHUNK = 20_000
 """Messages held at a time while a stream is read."""
 
-END_TO_START = (DEAD, DELIVERIES, ALERTS, PAPER, OUTCOMES, SIGNALS, FEEDS, CLOCK, CANDLES, TRADES)
+END_TO_START = (DEAD, DELIVERIES, DIGESTS, ALERTS, PAPER, OUTCOMES, SIGNALS, FEEDS, CLOCK, CANDLES, TRADES)
 
 LOGGED = frozenset(stream.name for stream in (SIGNALS, OUTCOMES, PAPER, ALERTS, DELIVERIES))
 
@@ -96,6 +100,8 @@ class Facts:
     suppressed: list[AlertSuppressed] = field(default_factory=list)
     deliveries: dict[str, list[DeliveryChanged]] = field(default_factory=lambda: defaultdict(list))
     due: set[str] = field(default_factory=set)
+    lines: dict[str, list[tuple[int, DigestLine]]] = field(default_factory=lambda: defaultdict(list))
+    digests: dict[str, DigestEnded] = field(default_factory=dict)
     dead: Counter[tuple[str, str]] = field(default_factory=Counter)
     buried: set[tuple[str, int]] = field(default_factory=set)
 
@@ -127,9 +133,9 @@ class Facts:
             case PortfolioOpened() | OrderFilled() | SignalSkipped() | EquityMarked():
                 self.paper[event.portfolio].append(event)
             case _:
-                self._take_alerting(event)
+                self._take_alerting(event, message)
 
-    def _take_alerting(self, event: AnyEvent) -> None:
+    def _take_alerting(self, event: AnyEvent, message: Received) -> None:
         match event:
             case AlertRaised():
                 self.alerts[event.alert_id] = event
@@ -137,6 +143,10 @@ class Facts:
                 self.suppressed.append(event)
             case DeliveryChanged():
                 self.deliveries[event.delivery_id].append(event)
+            case DigestLine():
+                self.lines[event.delivery_id].append((message.seq, event))
+            case DigestEnded():
+                self.digests[event.delivery_id] = event
             case SendDue():
                 self.due.add(event.delivery_id)
             case DeadLetter():
@@ -152,7 +162,7 @@ async def collect(bus: Bus, progress: Progress = lambda _: None) -> Facts:
     floor = (await bus.durable_state(PAPER_TRADER)).ack_floor_seq
     facts.alerted_seq = (await bus.durable_state(ALERTING_SIGNALS)).ack_floor_seq
     positions = {stream.name: await bus.stream_state(stream) for stream in END_TO_START}
-    for stream in (CLOCK, PAPER, TRADES, CANDLES, SIGNALS, OUTCOMES, ALERTS, DELIVERIES, DEAD, FEEDS):
+    for stream in (CLOCK, PAPER, TRADES, CANDLES, SIGNALS, OUTCOMES, ALERTS, DELIVERIES, DIGESTS, DEAD, FEEDS):
         progress(stream.name)
         state = positions[stream.name]
         facts.streams[stream.name] = StreamFacts(last_seq=state.last_seq, trimmed=state.first_seq > 1)
@@ -209,7 +219,7 @@ def _basis_of_fills(facts: Facts) -> dict[tuple[str, str], set[str]]:
 async def _look_again(bus: Bus, facts: Facts) -> None:
     """A delivery may have ended, and left SEND, after DELIVERIES was read: ask for its newest state."""
     for delivery_id, steps in facts.deliveries.items():
-        if steps[-1].state in ("sent", "failed", "unknown", "expired") or delivery_id in facts.due:
+        if steps[-1].state in TERMINAL_STATES or delivery_id in facts.due or delivery_id in facts.lines:
             continue
         newest = await bus.last(DELIVERIES, steps[-1].subject)
         event: Any = newest.event() if newest else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tocsin.audit import alerting, market, paper, projections, signals, streams
+from tocsin.audit import alerting, digests, market, paper, projections, signals, streams
 from tocsin.audit.facts import Facts
 from tocsin.audit.invariant import Invariant, Result, check
 from tocsin.audit.projections import Evidence
-from tocsin_common.streams import ALERTS, CANDLES, DELIVERIES, OUTCOMES, PAPER, SIGNALS, TRADES
+from tocsin_common.streams import ALERTS, CANDLES, DELIVERIES, DIGESTS, OUTCOMES, PAPER, SIGNALS, TRADES
 
 STREAM_INVARIANTS: tuple[Invariant[Facts], ...] = (
     Invariant("streams", streams.every_id_is_stored_once),
@@ -27,6 +27,9 @@ STREAM_INVARIANTS: tuple[Invariant[Facts], ...] = (
     Invariant("alerting", alerting.every_delivery_has_its_alert, (ALERTS,)),
     Invariant("alerting", alerting.every_delivery_ends_once, (DELIVERIES,)),
     Invariant("alerting", alerting.every_delivery_takes_legal_steps, (DELIVERIES,)),
+    Invariant("digests", digests.everything_put_aside_is_a_line, (DIGESTS,)),
+    Invariant("digests", digests.every_line_is_told_by_the_digest_it_names, (DIGESTS,)),
+    Invariant("digests", digests.no_two_digests_tell_the_same),
     Invariant("paper", paper.every_fill_has_its_signal),
     Invariant("paper", paper.every_fill_has_its_market_price, (TRADES, CANDLES)),
     Invariant("paper", paper.every_portfolio_counts_its_events),

@@ -23,6 +23,8 @@ Preference = Literal["on", "silent", "off"]
 Column = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_]*[a-z](_[0-9]+(\.[0-9]+)?)*$", max_length=100)]
 PaperEvent = Literal["portfolio_opened", "position_opened", "position_closed", "drawdown"]
 SystemEvent = Literal["quarantine", "rounds", "dead_letter"]
+Cadence = Literal["hourly", "daily"]
+GroupBy = Literal["exchange", "symbol", "strategy", "rule"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +62,10 @@ class Rule(Document, frozen=True, kw_only=True):
     between any two alerts of the rule; 0 is no limit. `candle` is what `once_per_candle` goes by where prices or feeds
     are watched; other rules go by the candle that was closed. The rule rings only in `active_hours`, and before
     `expires_ms`. A rule that is written again starts anew: what it rang before does not count.
+
+    What cannot be delivered within `late_after_s` of its cause being stored (0: however late it is) comes in a digest,
+    or is dropped where `late` says so. Alerts that are alike in `group_by` wait for each other for `group_wait_s`, and
+    come as one message; none given: each comes for itself.
     """
 
     rule_id: Name
@@ -74,6 +80,10 @@ class Rule(Document, frozen=True, kw_only=True):
     cooldown_s: Seconds = 0
     active_hours: Hours | None = None
     expires_ms: int | None = None
+    late_after_s: Seconds = 900
+    late: Literal["digest", "drop"] = "digest"
+    group_by: list[GroupBy] = []
+    group_wait_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 5
     enabled: bool = True
     note: Annotated[str, msgspec.Meta(max_length=2000)] = ""
 
@@ -220,8 +230,9 @@ class Subscriber(Document, frozen=True, kw_only=True):
 
     `muted_until_ms`: no alerts of before that (0: not muted). `quiet_hours`: none in these, but for the severities in
     `wakes_for`. `severities`: only these, ever; none given: all. `preferences`, by kind of alert: `silent` ones come
-    without a sound, `off` ones not at all, and those not named are on. They are written to in `language`, with times in
-    `zone` (an IANA name).
+    without a sound, `off` ones not at all, and those not named are on. `digests`, by kind of alert or, for kinds not
+    named, by severity: these come together, at every full hour or every day at `digest_at`. They are written to in
+    `language`, with times in `zone` (an IANA name), which also says what an hour and a day is.
     """
 
     subscriber_id: Name
@@ -233,6 +244,8 @@ class Subscriber(Document, frozen=True, kw_only=True):
     wakes_for: list[Severity] = []
     severities: list[Severity] = []
     preferences: dict[AlertKind, Preference] = {}
+    digests: dict[AlertKind | Severity, Cadence] = {}
+    digest_at: ClockTime = "08:00"
     language: Language = "en"
     zone: Name = "UTC"
 

@@ -98,6 +98,12 @@ ALERTS = Stream(
     name="ALERTS", subjects=("alerts.raised.*.*.*", "alerts.suppressed.*"), durability="sync", max_age_s=365 * DAY_S
 )
 DELIVERIES = Stream(name="DELIVERIES", subjects=("deliveries.*.*",), durability="sync", max_age_s=365 * DAY_S)
+DIGESTS = Stream(
+    name="DIGESTS",
+    subjects=("digests.line.*.*.*", "digests.ended.*.*.*"),
+    durability="sync",
+    max_age_s=365 * DAY_S,
+)
 SEND = Stream(name="SEND", subjects=("send.*.*",), durability="sync", work_queue=True)
 BOT = Stream(name="BOT", subjects=("bot.*.*",), durability="sync", max_age_s=365 * DAY_S)
 """What the Telegram bot was asked; each update's entries are its ledger."""
@@ -126,6 +132,7 @@ STREAMS = (
     PAPER,
     ALERTS,
     DELIVERIES,
+    DIGESTS,
     SEND,
     BOT,
     MANAGEMENT,

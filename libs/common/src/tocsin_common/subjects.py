@@ -133,6 +133,19 @@ def delivery(channel: str, delivery_id: str) -> str:
     return f"deliveries.{channel}.{delivery_id}"
 
 
+def digest_line(channel: str, subscriber_id: str, delivery_id: str) -> str:
+    return f"digests.line.{channel}.{encode_token(subscriber_id)}.{delivery_id}"
+
+
+def digest_lines(channel: str, subscriber_id: str) -> str:
+    """The pattern of everything that was put aside of a subscriber on a channel."""
+    return f"digests.line.{channel}.{encode_token(subscriber_id)}.*"
+
+
+def digest_ended(channel: str, subscriber_id: str, delivery_id: str) -> str:
+    return f"digests.ended.{channel}.{encode_token(subscriber_id)}.{delivery_id}"
+
+
 def send(channel: str, severity: str) -> str:
     return f"send.{channel}.{severity}"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from random import Random
+from secrets import token_hex
 
 from alerting.audience import Doorkeeper
 from alerting.bot.wiring import run_bot
 from alerting.channels import SHOW_PICTURES
 from alerting.channels.open import open_channels
 from alerting.config import Settings
+from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.management.core import Management
@@ -20,13 +22,15 @@ from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
+from tocsin_common.bus.leases import Lease
 from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
-from tocsin_common.streams import ALERTING, ALERTING_SEND
+from tocsin_common.streams import ALERTING, ALERTING_SEND, LEASES
 
 
 async def serve(service: Service[Settings]) -> None:
-    """Rules, subscribers and silences first, then a sender pool per channel, then an intake per stream."""
+    """Rules, subscribers and silences first, then a sender pool per channel, then an intake per stream, and
+    the keeper of digests."""
     settings, bus = service.settings.alerting, service.bus
     metrics = Metrics(service.registry)
     directory = Directory(bus, metrics)
@@ -69,6 +73,8 @@ async def serve(service: Service[Settings]) -> None:
     for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
+    lease = Lease(bus.bucket(LEASES), LEASE_KEY, token_hex(6).encode())
+    service.spawn(Keeper(bus, lease, metrics).run(service.stop))
 
 
 async def open_pictures(service: Service[Settings], channels: Set[ChannelName], metrics: Metrics) -> Pictures | None:

@@ -14,7 +14,7 @@ from alerting.limits import Rung
 from alerting.reasons import Suppressed
 from alerting.silences import Silences, over
 from tocsin_common.documents import Destination, Silence, Subscriber
-from tocsin_common.events import AlertSuppressed
+from tocsin_common.events import AlertSuppressed, DeliveryState
 
 
 @dataclass(slots=True)
@@ -22,13 +22,14 @@ class Decided:
     """What was stated of an alert before, in which writing of its rule.
 
     Who is told (None: it did not ring), and who (None: everybody) is spared. Where that was not stated any more, those
-    with an `opened` ledger were to be told.
+    with an `opened` ledger were to be told; `ledgers` has the state of each by delivery.
     """
 
     revision: int = 0
     told: list[str] | None = None
     spared: set[str | None] = field(default_factory=set)
     opened: set[str] = field(default_factory=set)
+    ledgers: dict[str, DeliveryState] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -61,10 +61,19 @@ class Intake:
     """Consumes one durable. Give `handle` to the in-order loop, starting after what `start` returned."""
 
     def __init__(
-        self, bus: Bus, durable: Durable, rules: Rules, pipeline: Pipeline, metrics: Metrics, hand_over: HandOver
+        self,
+        bus: Bus,
+        durable: Durable,
+        rules: Rules,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        hand_over: HandOver,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.durable = durable
         self._hand_over = hand_over
+        self._now_ms = clock_ms
         self._bus = bus
         self._rules = rules
         self._pipeline = pipeline
@@ -95,22 +104,22 @@ class Intake:
         return snapshot.seq
 
     async def handle(self, batch: Sequence[Incoming]) -> Sequence[Event]:
-        """Publish what follows from a batch; the due work is left to the caller. The same batch may come again.
+        """Publish what follows from a batch; what is due or put aside is left to the caller. A batch may come again.
 
         Alerts and the ledger's first entries are stored side by side: nobody acts on either before both are. Work is
         handed over at once then; through its queue it comes all the same, for whom a crash leaves it to.
         """
         outbox = await self.decide(batch)
         announcing = asyncio.ensure_future(self._bus.publish(outbox.alerts))
-        opening = asyncio.ensure_future(self._bus.publish(outbox.queued))
+        opening = asyncio.ensure_future(self._bus.publish(outbox.opened))
         await asyncio.wait((announcing, opening))  # both have ended before a failure of one is told
         announcing.result()
-        opened = zip(outbox.queued, opening.result(), strict=True)
+        opened = zip(outbox.opened, opening.result(), strict=True)
         fresh = {change.delivery_id: (change, stored.seq) for change, stored in opened if not stored.duplicate}
         for due in outbox.due:
             if due.delivery_id in fresh:
                 self._hand_over(due, *fresh[due.delivery_id])
-        return outbox.due
+        return [*outbox.due, *outbox.aside]
 
     async def decide(self, batch: Sequence[Incoming]) -> Outbox:
         """Turn a batch into alerts, ledger entries and due work."""
@@ -123,9 +132,7 @@ class Intake:
         if again:
             await self._redo.look_up(matches, self._pipeline.door.subscribers)
         await recall(self._bus, self._rung, matches)
-        outbox = self._pipeline.run(matches, self._rung, before, now_ms=time.time_ns() // 1_000_000)
-        if again:
-            outbox = self._redo.without_opened(outbox)
+        outbox = self._pipeline.run(matches, self._rung, before, now_ms=self._now_ms())
         self._redo.through = max(self._redo.through, last)
         self._count(outbox)
         return outbox
@@ -192,8 +199,11 @@ class Intake:
                 self._metrics.matched.labels(alert.kind).inc()
             else:
                 self._metrics.suppressed.labels(alert.reason).inc()
-        for delivery in outbox.queued:
-            self._metrics.queued.labels(delivery.channel).inc()
+        for delivery in outbox.opened:
+            if delivery.state == "aside":
+                self._metrics.aside.labels(delivery.channel, delivery.reason).inc()
+            else:
+                self._metrics.queued.labels(delivery.channel).inc()
 
     async def _save(self, *, after_redo: bool) -> None:
         if after_redo:

@@ -16,6 +16,18 @@ class Metrics:
             "alerting_alerts_suppressed", "Subscribers not told of an alert.", ["reason"], registry=registry
         )
         self.queued = Counter("alerting_deliveries_queued", "Deliveries opened.", ["channel"], registry=registry)
+        self.aside = Counter(
+            "alerting_deliveries_aside", "Deliveries put aside for a digest.", ["channel", "reason"], registry=registry
+        )
+        self.digests = Counter(
+            "alerting_digests_opened",
+            "Digests, by what their first line waited for.",
+            ["channel", "reason"],
+            registry=registry,
+        )
+        self.digest_lines_waiting = Gauge(
+            "alerting_digest_lines_waiting", "Lines that wait for a digest, where it is made.", registry=registry
+        )
         self.sent = Counter("alerting_deliveries_sent", "Deliveries taken.", ["channel"], registry=registry)
         self.retried = Counter(
             "alerting_deliveries_retried", "Attempts to be repeated.", ["channel", "reason"], registry=registry

@@ -59,6 +59,7 @@ class Undelivered(StrEnum):
     NOT_VERIFIED = "not_verified"
     UNSUBSCRIBED = "unsubscribed"
     DEADLINE = "deadline"
+    LATE = "late"
     INTERRUPTED = "interrupted"
     CHANNEL_BUG = "channel_bug"
     # passing: the receiver may take it later

@@ -2,8 +2,11 @@
 
 The server recognises a repeated id within its duplicate window only. So an input that may have been handled before
 (by a predecessor that crashed, or by ourselves before a publish failed) is checked against what is stored: the alert
-against the stream ALERTS from a position known to lie before its output, each delivery against its ledger. All other
-inputs, which is nearly all of them, are published without a single look.
+against the stream ALERTS from a position known to lie before its output, each delivery against its ledger, what was put
+aside against DIGESTS. All other inputs, which is nearly all of them, are published without a single look.
+
+A delivery that has not ended is due again: it may have been begun before it was queued. The sender reads the ledger
+before every attempt, so work given twice is done once.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from collections.abc import Iterable, Mapping
 
 from alerting.audience import Decided
 from alerting.causes import Match
-from alerting.pipeline import Outbox, deliveries_of
+from alerting.pipeline import deliveries_of
 from tocsin_common.bus.lookups import last_of
-from tocsin_common.bus.protocol import Bus, Reader, Received
+from tocsin_common.bus.protocol import Bus, Reader
 from tocsin_common.documents import Subscriber
-from tocsin_common.events import TERMINAL_STATES, AlertRaised, AlertSuppressed, DeliveryChanged
-from tocsin_common.streams import ALERTS, DELIVERIES
-from tocsin_common.subjects import delivery
+from tocsin_common.events import AlertRaised, AlertSuppressed, DeliveryChanged
+from tocsin_common.streams import ALERTS, DELIVERIES, DIGESTS
+from tocsin_common.subjects import delivery, digest_line
 
 
 class Redo:
@@ -31,7 +34,6 @@ class Redo:
         self._bus = bus
         self._reader: Reader | None = None
         self._decided: defaultdict[str, Decided] = defaultdict(Decided)
-        self._opened: dict[str, bool] = {}
 
     async def advance(self, alerts_seq: int) -> None:
         """Everything up to here is published: what is checked later lies behind this position."""
@@ -63,23 +65,15 @@ class Redo:
             before = self._decided[match.alert_id]
             for name in () if None in before.spared else before.told or match.rule.subscribers:
                 found = deliveries_of(match, subscribers[name]) if name in subscribers else []
-                asked |= {(match.alert_id, name, one): delivery(to.channel, one) for one, to in found}
-        self._opened.clear()
+                asked |= {(match.alert_id, name, one): delivery(to.channel, one) for one, _, to in found}
+        aside: dict[tuple[str, str], str] = {}
         async for (alert_id, name, delivery_id), last in last_of(self._bus, DELIVERIES, asked):
-            if last is not None:
+            change = last.event() if last else None
+            if isinstance(change, DeliveryChanged):
                 self._decided[alert_id].opened.add(name)
-                self._opened[delivery_id] = _goes_on(last)
-
-    def without_opened(self, outbox: Outbox) -> Outbox:
-        """Leave only deliveries that are not open yet, and work whose delivery has not ended: it may have been begun
-        before it was queued. The sender reads the ledger before every attempt, so work given twice is done once."""
-        return Outbox(
-            alerts=outbox.alerts,
-            queued=[opening for opening in outbox.queued if opening.delivery_id not in self._opened],
-            due=[due for due in outbox.due if self._opened.get(due.delivery_id, True)],
-        )
-
-
-def _goes_on(message: Received) -> bool:
-    event = message.event()
-    return isinstance(event, DeliveryChanged) and event.state not in TERMINAL_STATES
+                self._decided[alert_id].ledgers[delivery_id] = change.state
+                if change.state == "aside":
+                    aside[alert_id, delivery_id] = digest_line(change.channel, name, delivery_id)
+        async for (alert_id, delivery_id), line in last_of(self._bus, DIGESTS, aside):
+            if line is not None:
+                self._decided[alert_id].ledgers[delivery_id] = "digested"  # it will be: nothing is left to do here

@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,9 +39,13 @@ from tocsin_common.subjects import FENCE, decode_token, matches, partition_of
 
 
 class MemoryBus:
-    """Implements `Bus`. Several consumers of one durable share its position, as on a server."""
+    """Implements `Bus`. Several consumers of one durable share its position, as on a server.
 
-    def __init__(self) -> None:
+    `clock_ms` tells when messages are stored.
+    """
+
+    def __init__(self, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._now_ms = clock_ms
         self._logs: dict[str, _Log] = {}
         self._durables: dict[str, _Position] = {}
         self._buckets: dict[str, MemoryKeyValue] = {}
@@ -141,7 +145,7 @@ class MemoryBus:
         log.store_raw(subject, f"raw-{log.last_seq}", data)
 
     def _log(self, stream: Stream) -> _Log:
-        return self._logs.setdefault(stream.name, _Log(stream))
+        return self._logs.setdefault(stream.name, _Log(stream, self._now_ms))
 
 
 def stored_subject(stream: Stream, subject: str) -> str:
@@ -158,6 +162,7 @@ class _Log:
     """The messages of one stream by sequence, ascending."""
 
     stream: Stream
+    now_ms: Callable[[], int]
     messages: dict[int, Received] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     by_subject: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
@@ -177,9 +182,8 @@ class _Log:
             return Stored(self.stream.name, self.ids[message_id], duplicate=True)
         self.last_seq += 1
         stored = stored_subject(self.stream, subject)
-        stored_ms = time.time_ns() // 1_000_000
         self.messages[self.last_seq] = Received(
-            self.stream.name, stored, self.last_seq, stored_ms, message_id, data, traceparent=traceparent
+            self.stream.name, stored, self.last_seq, self.now_ms(), message_id, data, traceparent=traceparent
         )
         self.ids[message_id] = self.last_seq
         of_subject = self.by_subject[stored]

@@ -19,15 +19,18 @@ from tocsin_common.events.alerts import (
     AlertKind,
     AlertRaised,
     AlertSuppressed,
+    AsideReason,
     ChannelName,
     DeadLetter,
     DeliveryChanged,
     DeliveryState,
+    DigestPart,
     Language,
     SendDue,
     Severity,
 )
 from tocsin_common.events.bot import BotAsked, BotOutcome, BotState
+from tocsin_common.events.digests import DigestEnded, DigestLine
 from tocsin_common.events.engine import (
     IndicatorsComputed,
     IndicatorsOffered,
@@ -72,6 +75,8 @@ AnyEvent = (
     | AlertRaised
     | AlertSuppressed
     | DeliveryChanged
+    | DigestLine
+    | DigestEnded
     | SendDue
     | BotAsked
     | DocumentChanged
@@ -105,6 +110,7 @@ __all__ = [
     "AlertRaised",
     "AlertSuppressed",
     "AnyEvent",
+    "AsideReason",
     "BotAsked",
     "BotOutcome",
     "BotState",
@@ -115,6 +121,9 @@ __all__ = [
     "DeliveryChanged",
     "DeliveryState",
     "Difference",
+    "DigestEnded",
+    "DigestLine",
+    "DigestPart",
     "DocumentChanged",
     "DocumentKind",
     "EquityMarked",

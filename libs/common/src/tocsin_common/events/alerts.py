@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from tocsin_common import subjects
 from tocsin_common.events.event import Event
 from tocsin_common.events.signals import SignalRaised
 from tocsin_common.ids import derive
 
-DeliveryState = Literal["queued", "attempting", "retrying", "sent", "failed", "unknown", "expired"]
+DeliveryState = Literal["queued", "attempting", "retrying", "aside", "sent", "failed", "unknown", "expired", "digested"]
+AsideReason = Literal["late", "hourly", "daily", "grouped"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
 AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system"]
@@ -17,7 +20,7 @@ Language = Literal["en", "id"]
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """The most urgent first."""
-TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired"})
+TERMINAL_STATES: frozenset[DeliveryState] = frozenset({"sent", "failed", "unknown", "expired", "digested"})
 
 
 class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
@@ -76,10 +79,12 @@ class AlertSuppressed(Event, frozen=True, kw_only=True, tag="alert_suppressed.v1
 
 
 class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
-    """One step in the life of a delivery. Terminal: sent, failed, unknown, expired.
+    """One step in the life of a delivery, of an alert or a digest. Terminal: sent, failed, unknown, expired, digested.
 
-    `attempt` counts requests started. `at_ms` is our clock. `reason` explains failed, retrying, unknown and
-    expired; `provider_ref` is the receiver's own id of the message, where it gave one.
+    `attempt` counts requests started. `at_ms` is our clock. `reason` explains failed, retrying, unknown, expired, aside
+    (it waits for a digest) and digested; `provider_ref` is the receiver's own id of the message, where it gave one, or
+    the delivery id of the digest. `doubtful`: a request that failed may have been taken all the same. `through_seq`: of
+    a digest, the last line (sequence of DIGESTS) that was told.
     """
 
     delivery_id: str
@@ -91,6 +96,8 @@ class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
     at_ms: int
     reason: str = ""
     provider_ref: str = ""
+    doubtful: bool = False
+    through_seq: int = 0
 
     @property
     def subject(self) -> str:
@@ -101,12 +108,22 @@ class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
         return derive("delivery", self.delivery_id, self.state, self.attempt)
 
 
+class DigestPart(msgspec.Struct, frozen=True, kw_only=True):
+    """The lines of a box, from a sequence of DIGESTS on."""
+
+    box: str
+    first_seq: int
+
+
 class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     """Work: one message to one subscriber on one channel, not after `deadline_ms` (our clock).
 
-    `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no sound.
-    Each severity has a subject of its own: where a queue waits, the more urgent go first.
-    What is said is in `language`, with times in `zone` (an IANA time zone).
+    `kind` (None: a digest), `symbol` and `strategy` are the alert's; `place` is the destination's among those of its
+    channel. From `late_ms` on (our clock; 0: never) it is not sent any more but put aside, or given up where it is
+    `late_dropped`. `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no
+    sound. Each severity has a subject of its own: where a queue waits, the more urgent go first. What is said is in
+    `language`, with times in `zone` (an IANA time zone). `digest`: it is for these lines, and says when it is sent what
+    they are.
     """
 
     delivery_id: str
@@ -119,11 +136,18 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     ts_ms: int
     queued_ms: int
     deadline_ms: int
+    kind: AlertKind | None = None
+    symbol: str = ""
+    strategy: str = ""
+    place: int = 0
+    late_ms: int = 0
+    late_dropped: bool = False
     signal: SignalRaised | None = None
     silent: bool = False
     severity: Severity = "info"
     language: Language = "en"
     zone: str = "UTC"
+    digest: DigestPart | None = None
 
     @property
     def subject(self) -> str:

@@ -6,7 +6,7 @@ Of two workers that read the same entry, one goes on and the other looks again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Conflict, Retryable
@@ -20,11 +20,23 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A due delivery with its ledger: the sequence of the last entry, and how many requests were started."""
+    """A due delivery with its ledger: the sequence of the last entry, and how many requests were started.
+
+    `doubtful`: one that did not succeed may have been taken. `through_seq`: up to where a digest was told last.
+    """
 
     due: SendDue
     seq: int
-    attempt: int
+    attempt: int = 0
+    doubtful: bool = False
+    through_seq: int = 0
+
+    @classmethod
+    def after(cls, last: DeliveryChanged | None, due: SendDue, seq: int) -> Work:
+        """As the ledger's last entry, at `seq`, leaves it."""
+        if last is None:
+            return cls(due, seq)
+        return cls(due, seq, last.attempt, last.doubtful or last.state == "attempting", last.through_seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class Ledger:
             at_ms=self.clock_ms(),
             reason=reason,
             provider_ref=reference,
+            doubtful=work.doubtful,
+            through_seq=work.through_seq,
         )
         try:
             stored = await self.bus.append(change, expected_last=work.seq)
@@ -69,4 +83,4 @@ class Ledger:
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S) from None
         if stored.duplicate and await self.read(work.due) != (change, stored.seq):
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S)
-        return Work(work.due, stored.seq, attempt)
+        return replace(work, seq=stored.seq, attempt=attempt)

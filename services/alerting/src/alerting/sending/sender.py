@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import structlog
 
-from alerting.channels import Channel
-from alerting.delivery import Attempt, Close, Done, Wait, after_failure, next_step
+from alerting.channels import Ambiguous, Channel, Message
+from alerting.delivery import Attempt, Close, Done, PutAside, Wait, after_failure, is_late, next_step
+from alerting.digests.telling import Telling
 from alerting.directory import Directory
 from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
@@ -62,6 +64,7 @@ class Sender:
         self._pictures = pictures
         self._now_ms = clock_ms
         self._ledger = Ledger(bus, name, clock_ms)
+        self._telling = Telling(bus, clock_ms)
         self._requests = Requests(name, metrics)
         self._hands = Hands(name, self._go_on, at_once=at_once, clock_ms=clock_ms)
         self._paused_until_ms: dict[str, int] = {}
@@ -91,12 +94,14 @@ class Sender:
         destination = self._destination(due)
         repeatable = self._repeatable(destination)
         step = next_step(last, due, now_ms=self._now_ms(), repeatable=repeatable)
-        work = Work(due, seq, last.attempt if last else 0)
+        work = Work.after(last, due, seq)
         match step:
             case Done():
-                return
+                pass
             case Wait(delay_s):
                 raise Retryable("under_way", retry_after_s=delay_s)
+            case PutAside():
+                await self._put_aside(work, recorded=last is not None and last.state == "aside")
             case Close(state, reason):
                 await self._close(work, state, reason)
             case Attempt(number):
@@ -110,13 +115,19 @@ class Sender:
                     await self._close(work, "failed", Undelivered.UNSUBSCRIBED)
                 else:
                     await self._attempt(work, number, self._channel, destination)
+        if due.digest:
+            await self._telling.end(due, (await self._ledger.read(due))[0])
 
     async def _attempt(self, work: Work, number: int, channel: Channel, destination: Destination) -> None:
-        self._respect_pause(destination)
-        picture = await self._picture(work.due)
+        try:
+            self._respect_pause(destination)
+        except Retryable as wait:
+            await self._wait(work, wait)
+            return
+        work, message = await self._said(work)
         work = await self._ledger.record(work, "attempting", number)
         try:
-            reference = await self._send(work, channel, destination, picture)
+            reference = await self._requests.send(channel, message, destination)
         except Rejected as error:
             await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
         except Retryable as error:
@@ -126,16 +137,24 @@ class Sender:
             self._metrics.sent.labels(self._name).inc()
             log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
 
-    async def _picture(self, due: SendDue) -> bytes | None:
-        """Soon there or not at all, and before the attempt is recorded: a crash meanwhile leaves no doubt."""
-        return await self._pictures.of(due.signal) if self._pictures and due.signal else None
+    async def _wait(self, work: Work, wait: Retryable) -> None:
+        """Raise what asks us to wait, unless it would be late then: put it aside."""
+        then_ms = self._now_ms() + int((wait.retry_after_s or 0) * 1000)
+        if work.doubtful or work.due.late_dropped or not is_late(work.due, then_ms):
+            raise wait
+        await self._put_aside(work, unreachable=True)
 
-    async def _send(self, work: Work, channel: Channel, destination: Destination, picture: bytes | None) -> str:
-        """One request. Raises Rejected, Retryable or Ambiguous and nothing else."""
-        age_s = (self._now_ms() - self._stored_ms(work.due)) / 1000
-        if work.attempt == 1:
+    async def _said(self, work: Work) -> tuple[Work, Message]:
+        """What is sent. A picture is soon there or not at all, and all of it is there before the attempt is recorded: a
+        crash meanwhile leaves no doubt."""
+        due = work.due
+        if due.digest:
+            return await self._telling.said(work, self._directory.subscribers[due.subscriber_id])
+        picture = await self._pictures.of(due.signal) if self._pictures and due.signal else None
+        age_s = (self._now_ms() - self._stored_ms(due)) / 1000
+        if work.attempt == 0:
             self._metrics.alert_seconds.labels(self._name).observe(age_s)
-        return await self._requests.send(channel, as_message(work.due, age_s, picture), destination)
+        return work, as_message(due, age_s, picture)
 
     async def _fail(self, work: Work, error: Retryable, destination: Destination) -> None:
         """Record what follows a failed attempt; raises Retryable when that is another one."""
@@ -146,6 +165,7 @@ class Sender:
             work.attempt,
             work.due,
             now_ms=now_ms,
+            doubtful=work.doubtful,
             repeatable=repeatable,
             max_attempts=self._max_attempts,
             random=self._random,
@@ -155,6 +175,10 @@ class Sender:
         if isinstance(follows, Close):
             await self._close(work, follows.state, follows.reason, detail=str(error))
             return
+        if isinstance(follows, PutAside):
+            await self._put_aside(work, unreachable=True)
+            return
+        work = replace(work, doubtful=work.doubtful or isinstance(error, Ambiguous))
         await self._ledger.record(work, "retrying", work.attempt, reason=error.reason)
         self._metrics.retried.labels(self._name, error.reason).inc()
         log.info(
@@ -169,6 +193,7 @@ class Sender:
 
     async def _close(self, work: Work, state: DeliveryState, reason: Undelivered, detail: str = "") -> None:
         """Record a terminal state other than sent."""
+        work = await self._telling.bounded(work)
         await self._ledger.record(work, state, work.attempt, reason=reason)
         self._metrics.failed.labels(self._name, state, reason).inc()
         log.warning(
@@ -181,12 +206,21 @@ class Sender:
             detail=detail,
         )
 
+    async def _put_aside(self, work: Work, *, recorded: bool = False, unreachable: bool = False) -> None:
+        """The ledger says first that it waits (`recorded`: it does), then it waits: of both, a crash loses nothing."""
+        if not recorded:
+            await self._ledger.record(work, "aside", work.attempt, reason="late")
+            self._metrics.aside.labels(self._name, "late").inc()
+        unreachable = unreachable or work.attempt > 0
+        await self._telling.put_aside(work.due, stored_ms=self._stored_ms(work.due), unreachable=unreachable)
+
     def _destination(self, due: SendDue) -> Destination | None:
         """Where the delivery goes today: a corrected address is used, a removed one ends it."""
         subscriber = self._directory.subscribers.get(due.subscriber_id)
         if subscriber is None or not subscriber.enabled:
             return None
-        return dict(deliveries(due.alert_id, subscriber)).get(due.delivery_id)
+        found = {one.delivery_id: one.destination for one in deliveries(due.alert_id, subscriber)}
+        return found.get(due.delivery_id)
 
     def _repeatable(self, destination: Destination | None) -> bool:
         if self._channel is None or destination is None:
