@@ -35,7 +35,7 @@ class Markets:
         """Candles `first` up to before `last` of every market; the last one of the stretch closes at END_MS."""
         length_ms = TIMEFRAME_MS[timeframe]
         opens = [END_MS - (self.candles - at) * length_ms for at in range(first, last)]
-        for number, table in enumerate(self._tables):
+        for number, table in enumerate(self._tables if opens else ()):
             columns = dict(zip(PRICES, table[:, first:last].tolist(), strict=True))
             names = {"exchange": "bench", "symbol": f"S{number:04d}/USDT", "timeframe": timeframe}
             yield CandlesClosed(**names, origin=origin, open_ms=opens, **columns)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from signal_engine.engine import Engine
 from signal_engine.rehearsal import rehearse
 from signal_engine.strategies import BY_DEFAULT, STRATEGIES, AnyStrategy, Judgement, Params, Row, Strategy, build
 from tocsin_common.events import Side
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 SYMBOLS, CANDLES, ROUNDS = 500, 500, 20
 TIMEFRAME = "15m"
@@ -77,9 +78,9 @@ class Spent(NamedTuple):
 
 async def measure() -> list[Figure]:
     """Milliseconds of a round of all strategies, of one, and of the bare query; then a boundary."""
-    everyone, _ = rounds([build(name) for name in BY_DEFAULT])
-    across, _ = rounds([build(name) for name in STRATEGIES])
-    one, bare = rounds([SixIndicators(Params())])
+    everyone, _, carrying = rounds([build(name) for name in BY_DEFAULT])
+    across, _, _ = rounds([build(name) for name in STRATEGIES])
+    one, bare, _ = rounds([SixIndicators(Params())])
     of_all = f"round of all {len(BY_DEFAULT)} strategies, {SYMBOLS} symbols x {CANDLES} candles"
     of_one = "round of one strategy with EMA RSI MACD BB ATR ADX"
     more = len(STRATEGIES) - len(BY_DEFAULT)
@@ -88,6 +89,8 @@ async def measure() -> list[Figure]:
         Figure(f"{of_all}, p50", median_of(everyone).clock_ms, "ms", LIMIT_ALL_MS, at_least=False),
         Figure(f"{of_all}, max: new hours above", max(everyone).clock_ms, "ms"),
         Figure(f"{of_all}, processor time p50", median_of(everyone).cpu_ms, "ms"),
+        Figure("being ready for the candles after it, processor time p50", median_of(carrying).cpu_ms, "ms"),
+        Figure("being ready for the candles after it, max: a new block, or after a start", max(carrying).cpu_ms, "ms"),
         Figure(f"with the {more} that look at the whole market, p50", median_of(across).clock_ms, "ms"),
         Figure(f"with the {more} that look at the whole market, processor time p50", median_of(across).cpu_ms, "ms"),
         Figure(f"{of_one}, p50", median_of(one).clock_ms, "ms", LIMIT_ONE_MS, at_least=False),
@@ -98,20 +101,35 @@ async def measure() -> list[Figure]:
     ]
 
 
-def rounds(strategies: Sequence[AnyStrategy]) -> tuple[list[Spent], list[Spent]]:
-    """What ROUNDS rounds took, and the bare query over the frame of each."""
-    engine, markets = Engine(strategies, [TIMEFRAME]), Markets(SYMBOLS, CANDLES + ROUNDS)
+class Rounds(NamedTuple):
+    """What rounds took, the bare query over the frame of each, and being ready for the candles after each."""
+
+    took: list[Spent]
+    bare: list[Spent]
+    carrying: list[Spent]
+
+
+def rounds(strategies: Sequence[AnyStrategy]) -> Rounds:
+    """ROUNDS of them, on a warm engine."""
+    engine, markets, found = Engine(strategies, [TIMEFRAME]), Markets(SYMBOLS, CANDLES + ROUNDS), Rounds([], [], [])
     rehearse(engine.evaluation)
-    for timeframe in engine.timeframes - {TIMEFRAME}:
-        engine.add(markets.events(timeframe, 0, markets.candles), warm_up=True)
-    engine.add(markets.events(TIMEFRAME, 0, CANDLES), warm_up=True)
-    took, bare = [], []
-    for at in range(CANDLES, markets.candles):
-        engine.add(markets.events(TIMEFRAME, at, at + 1))
-        frame = pl.concat(engine.windows.frames())
-        bare.append(spent(partial(frame.with_columns, BARE)))
-        took.append(spent(engine.evaluate))
-    return took, bare
+    known = dict.fromkeys(engine.timeframes, 0)
+    for at in range(CANDLES - 1, markets.candles):
+        for timeframe, before in known.items():
+            known[timeframe] = closed(markets, at, timeframe)
+            engine.add(markets.events(timeframe, before, known[timeframe]), warm_up=at < CANDLES)
+        if at >= CANDLES:
+            frame = pl.concat(frame.whole() for frame in engine.windows.frames())
+            found.bare.append(spent(partial(frame.with_columns, BARE)))
+            found.took.append(spent(engine.evaluate))
+        found.carrying.append(spent(engine.carry))
+    return found
+
+
+def closed(markets: Markets, at: int, timeframe: str) -> int:
+    """How many candles of a timeframe have closed with one of TIMEFRAME."""
+    to_come_ms = (markets.candles - 1 - at) * TIMEFRAME_MS[TIMEFRAME]
+    return markets.candles + -to_come_ms // TIMEFRAME_MS[timeframe]
 
 
 def spent(work: Callable[[], object]) -> Spent:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from signal_engine import indicators as ind
-from signal_engine.columns import Column, near
+from signal_engine.columns import Column, Whole
 
 COLUMNS = [ind.ema(20), ind.vwap_session(), ind.sma(20), ind.highest(55), ind.structure_trend(3), ind.obv()]
 
@@ -27,7 +27,7 @@ def test_a_row_near_a_new_one_has_the_values_of_its_whole_window(windows: pl.Dat
     whole = windows.with_columns(column.expr.alias(column.name) for column in asked)
     looked_at = {at - back for at in (210, 212, 399) for back in range(look_back + 1)}
     expected = whole.filter(pl.col("preceding").is_in(list(looked_at)))
-    assert near(windows, asked, look_back).select(whole.columns).equals(expected)
+    assert Whole(windows).near(asked, look_back).select(whole.columns).equals(expected)
 
 
 def test_what_is_not_warm_is_not_shown() -> None:

@@ -37,7 +37,7 @@ def minutes_of(numbers: Sequence[int]) -> CandlesClosed:
 
 def numbers_in(windows: Windows) -> list[tuple[int, bool]]:
     (frame,) = windows.frames()
-    return [(open_ms // MINUTE_MS, new) for open_ms, new in frame.select("open_ms", "new").iter_rows()]
+    return [(open_ms // MINUTE_MS, new) for open_ms, new in frame.whole().select("open_ms", "new").iter_rows()]
 
 
 def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
@@ -53,7 +53,8 @@ def test_a_candle_is_seen_with_exactly_the_warm_up_before_its_block() -> None:
 def test_candles_of_several_blocks_are_each_seen_from_their_own_anchor() -> None:
     windows = Windows(WARM_UP_CANDLES, {"1m"})
     windows.add(minutes_of(range(START, START + 3 * BLOCK_CANDLES)), pending=True)
-    (frame,) = windows.frames()
+    (live,) = windows.frames()
+    frame = live.whole()
     assert frame["window"].n_unique() == 3
     assert frame["new"].sum() == 3 * BLOCK_CANDLES
     starts = frame.group_by("window", maintain_order=True).first()["open_ms"] // MINUTE_MS
@@ -109,7 +110,7 @@ def test_many_windows_come_in_frames_of_whole_ones_numbered_through() -> None:
     candles = minutes_of(range(START - WARM_UP_CANDLES, START + 1))
     for name in names:
         windows.add(msgspec.structs.replace(candles, symbol=name), pending=True)
-    frames = list(windows.frames())
+    frames = [frame.whole() for frame in windows.frames()]
     rows = pl.concat(frames)
     assert [len(frame) >= PART_ROWS for frame in frames] == [True] * (len(frames) - 1) + [False]
     assert all(frame["preceding"][0] == 0 for frame in frames)

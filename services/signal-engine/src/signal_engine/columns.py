@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
-from signal_engine.indicators.bars import looks_back
+from signal_engine.indicators.bars import LooksBack, looks_back
+from signal_engine.indicators.indicator import behind
+from signal_engine.indicators.recursive import Recursive
 from signal_engine.tails import Tails
+from signal_engine.window import PRICES
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Column:
     """An expression over windows, the name of its values, and how many candles it remembers, where that counts: because
     it only looks back, or has to be warm."""
 
@@ -30,21 +36,76 @@ class Column(NamedTuple):
         """Null before it is warm."""
         return pl.when(pl.col("preceding") >= self.memory).then(self.expr).alias(self.name)
 
+    @cached_property
+    def looks_back(self) -> bool:
+        """See `bars.looks_back`."""
+        return looks_back(self.expr)
 
-def near(frame: pl.DataFrame, columns: Iterable[Column], look_back: int) -> pl.DataFrame:
-    """The new rows of a frame (see `frames.py`) and so many before each, with these columns."""
-    tails, whole, ends = Tails(frame), list[Column](), defaultdict[int, list[Column]](list)
-    for column in columns:
-        (ends[column.memory] if looks_back(column.expr) else whole).append(column)
-    rows = tails.rows(look_back)
-    found = [frame[rows], *([_computed(frame, whole)[rows]] if whole else [])]
-    for memory, looking in ends.items():
-        reached = tails.rows(look_back + memory)
-        found.append(_computed(tails.of(reached), looking)[np.searchsorted(reached, rows)])
-    return pl.concat(found, how="horizontal")
+    @cached_property
+    def behind(self) -> LooksBack | Recursive | None:
+        """See `indicator.behind`."""
+        return behind(self.expr)
 
 
-def _computed(frame: pl.DataFrame, columns: Iterable[Column]) -> pl.DataFrame:
+class Asked(NamedTuple):
+    """Columns by how they can be computed of live windows: copied, carried on from candle to candle, on ends as long as
+    they remember, or on whole windows only."""
+
+    prices: dict[str, str]
+    recursive: dict[str, Recursive]
+    ends: defaultdict[int, dict[str, LooksBack]]
+    whole: list[Column]
+
+    @classmethod
+    def of(cls, columns: Iterable[Column]) -> Asked:
+        asked = cls({}, {}, defaultdict(dict), [])
+        for column in columns:
+            if isinstance(column.behind, Recursive):
+                asked.recursive[column.name] = column.behind
+            elif isinstance(column.behind, LooksBack):
+                asked.ends[column.memory][column.name] = column.behind
+            elif column.expr.meta.is_column() and column.expr.meta.output_name() in PRICES:
+                asked.prices[column.name] = column.expr.meta.output_name()
+            else:
+                asked.whole.append(column)
+        return asked
+
+
+class Frame(Protocol):
+    """Windows, some of whose rows are new."""
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        """Of the series that have new rows."""
+
+    def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
+        """The new rows and so many before each, as `frames.py` describes them, with these columns."""
+
+
+class Whole:
+    """A `Frame` of which all rows are there."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._rows = rows
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        found: list[int] = self._rows["series"].filter(self._rows["new"]).unique().to_list()
+        return found
+
+    def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
+        tails, whole, ends = Tails(self._rows), list[Column](), defaultdict[int, list[Column]](list)
+        for column in columns:
+            (ends[column.memory] if column.looks_back else whole).append(column)
+        rows = tails.rows(look_back)
+        found = [self._rows[rows], *([computed(self._rows, whole)[rows]] if whole else [])]
+        for memory, looking in ends.items():
+            reached = tails.rows(look_back + memory)
+            found.append(computed(tails.of(reached), looking)[np.searchsorted(reached, rows)])
+        return pl.concat(found, how="horizontal")
+
+
+def computed(frame: pl.DataFrame, columns: Iterable[Column]) -> pl.DataFrame:
     """The columns alone, in any order. Those that know places in windows are ours, and Python inside: they come one
     after the other, because in threads of Polars they would fight for the interpreter."""
     named = [column.expr.alias(column.name) for column in columns]

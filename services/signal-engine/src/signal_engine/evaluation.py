@@ -16,9 +16,10 @@ from time import perf_counter
 import polars as pl
 import structlog
 
-from signal_engine.columns import Column, near
+from signal_engine.columns import Asked, Column, Frame, Whole
 from signal_engine.entries import Entries
 from signal_engine.higher import Higher
+from signal_engine.indicators.recursive import Recursive
 from signal_engine.limited import limited
 from signal_engine.market import Markets, beside
 from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_of
@@ -79,11 +80,16 @@ class Evaluation:
         """By timeframe: the higher ones its candles look at, where there are any."""
         return higher_of(self._healthy, timeframes)
 
-    def signals(self, frames: Iterable[pl.DataFrame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
+    def recursive_in(self, timeframe: str) -> Iterator[Mapping[str, Recursive]]:
+        """The recursive columns of a timeframe that are asked for together: on its own candles, and from below."""
+        yield Asked.of(once(self._healthy, partial(_judged_in, {timeframe}))).recursive
+        yield Asked.of(once(self._healthy, lambda one: one.higher.get(timeframe, ()))).recursive
+
+    def signals(self, frames: Iterable[Frame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the new rows of frames, ordered by confirmation, instrument, timeframe and strategy."""
         parts, timeframes = [], set[str]()
         for frame in frames if self._healthy else ():
-            here = {series[number].timeframe for number in frame["series"].filter(frame["new"]).unique()}
+            here = {series[number].timeframe for number in frame.numbers}
             with self._timed("indicators"):
                 parts.append(self._near(frame, partial(_judged_in, here), LOOK_BACK_CANDLES))
             timeframes |= here
@@ -102,12 +108,12 @@ class Evaluation:
 
     def beside_market(
         self, frames: Iterable[pl.DataFrame], series: Sequence[Series], markets: Markets
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Iterator[Frame]:
         """The frames with the columns of the market that strategies look at."""
         for frame in frames:
             with self._timed("market"):
                 placed = beside(frame, series, markets, self.warm_up_candles, self._of_market)
-            yield placed
+            yield Whole(placed)
 
     def _of_market(self, frame: pl.DataFrame) -> pl.DataFrame:
         def asked(one: Prepared) -> Iterable[Column]:
@@ -123,10 +129,10 @@ class Evaluation:
         self.entries.forget()
         self.spent.clear()
 
-    def _near(self, frame: pl.DataFrame, columns_of: ColumnsOf, look_back: int) -> pl.DataFrame:
+    def _near(self, frame: Frame, columns_of: ColumnsOf, look_back: int) -> pl.DataFrame:
         """The frame's new rows and so many before each, with all columns: few when live, so that everything after this
         is cheap."""
-        return self._answered(lambda asking: near(frame, once(asking, columns_of), look_back))
+        return self._answered(lambda asking: frame.near(once(asking, columns_of), look_back))
 
     def _answered(self, query: Query) -> pl.DataFrame:
         """The answer to a query of the strategies; who breaks it is quarantined."""
@@ -156,7 +162,7 @@ class Evaluation:
         names = {column.name for one in self._healthy for asked in one.higher.values() for column in asked}
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in sorted(names - set(rows.columns)))
 
-    def _of_higher(self, timeframe: str, frame: pl.DataFrame) -> pl.DataFrame:
+    def _of_higher(self, timeframe: str, frame: Frame) -> pl.DataFrame:
         """The frame's new rows with the columns that strategies ask of this timeframe, null before these are warm."""
 
         def asked(one: Prepared) -> Iterable[Column]:

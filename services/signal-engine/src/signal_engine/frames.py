@@ -19,28 +19,31 @@ PART_ROWS = 262_144
 is soon forgotten."""
 
 
+Part = tuple[int, Window, Anchored]
+"""A block of a window, with its warm-up, and the number of its series."""
+
+
+def ready_parts(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> list[Part]:
+    """What is ready of some windows by their numbers, reaching so many candles back."""
+    return [(number, window, part) for number, window in windows for part in window.ready_parts(warm_up_candles)]
+
+
 def framed(windows: Sequence[tuple[int, Window]], warm_up_candles: int) -> Iterator[pl.DataFrame]:
-    """Frames of what is ready of some windows by their numbers, reaching so many candles back."""
-    return frames_of(
-        [
-            (number, window, part)
-            for number, window in windows
-            for part in window.anchored(window.ready, warm_up_candles)
-        ]
-    )
+    """Frames of what is ready of some windows, as long as nothing is forgotten in them."""
+    return (frame_of(parts, first) for parts, first in in_frames(ready_parts(windows, warm_up_candles)))
 
 
-def frames_of(parts: Sequence[tuple[int, Window, Anchored]]) -> Iterator[pl.DataFrame]:
-    """Frames of parts of windows by these windows' numbers, as long as nothing is forgotten in them."""
+def in_frames(parts: Sequence[Part]) -> Iterator[tuple[Sequence[Part], int]]:
+    """Parts for a frame each, and the number of the first of them."""
     first = rows = 0
     for end, (_, _, part) in enumerate(parts, 1):
         rows += part.hi - part.lo
         if rows >= PART_ROWS or end == len(parts):
-            yield _frame(parts[first:end], first)
+            yield parts[first:end], first
             first, rows = end, 0
 
 
-def _frame(parts: Sequence[tuple[int, Window, Anchored]], first: int) -> pl.DataFrame:
+def frame_of(parts: Sequence[Part], first: int) -> pl.DataFrame:
     """One frame; `first` is the number of its first window."""
     sizes = [part.hi - part.lo for _, _, part in parts]
     values = np.concatenate([window.values[:, part.lo : part.hi] for _, window, part in parts], axis=1)
@@ -61,7 +64,7 @@ def blank() -> pl.DataFrame:
     """A frame of one row: what there is to know of columns where no candle is."""
     window = Window(Series("", "", "1m"), 0)
     window.add(np.zeros(1, np.int64), np.ones((len(PRICES), 1)), pending=False)
-    return _frame([(0, window, Anchored(0, 1, np.ones(1, np.bool_)))], 0)
+    return frame_of([(0, window, Anchored(0, 1, 0, at_end=1))], 0)
 
 
 def parts_of(frame: pl.DataFrame, rows: int = PART_ROWS) -> Iterator[pl.DataFrame]:

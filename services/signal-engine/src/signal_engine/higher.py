@@ -17,18 +17,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import polars as pl
 from polars import selectors
 
+from signal_engine.columns import Frame, Whole
 from signal_engine.frames import blank
 from signal_engine.window import Series
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-CandlesOf = Callable[[str, pl.DataFrame], tuple[Iterable[pl.DataFrame], Sequence[Series]]]
+CandlesOf = Callable[[str, pl.DataFrame], tuple[Iterable[Frame], Sequence[Series]]]
 """Gives the windows of the wanted candles (exchange, symbol, open_ms) of a timeframe, as `frames.py` describes
 them, the wanted ones being new, and the series they count."""
 
-Compute = Callable[[pl.DataFrame], pl.DataFrame]
+Compute = Callable[[Frame], pl.DataFrame]
 """Gives the new rows of a frame of windows with columns, named like `ema_50@1h`."""
 
 CANDLE = ("exchange", "symbol", "open_ms")
+
+SEEN = ("series", "seen_ms")
+"""A series, and when the higher candle opened that one of its candles sees."""
 
 
 class Higher:
@@ -44,27 +48,33 @@ class Higher:
 
     def join(self, rows: pl.DataFrame, lower: Mapping[int, Series], timeframe: str, compute: Compute) -> pl.DataFrame:
         """`rows` with the columns that `compute` gives of a timeframe: for candles of these series, given by their
-        numbers; null for the others."""
+        numbers, which must mean the same as long as this lives; null for the others."""
         length_ms, end_ms = TIMEFRAME_MS[timeframe], pl.col("open_ms") + pl.col("length_ms")
-        named = rows.join(_described(lower), on="series", how="left", maintain_order="left")
-        named = named.with_columns(seen_ms=end_ms // length_ms * length_ms - length_ms)
-        wanted = named.select("exchange", "symbol", open_ms="seen_ms").drop_nulls().unique(maintain_order=True)
-        values = self._values(timeframe, wanted, compute).rename({"open_ms": "seen_ms"})
-        joined = named.join(values, on=["exchange", "symbol", "seen_ms"], how="left", maintain_order="left")
-        return joined.drop("exchange", "symbol", "length_ms", "seen_ms")
+        lengths = _described(lower).select("series", "length_ms")
+        placed = rows.select("series", "open_ms").join(lengths, on="series", how="left", maintain_order="left")
+        seen = placed.select("series", seen_ms=end_ms // length_ms * length_ms - length_ms)
+        values = self._values(timeframe, seen.drop_nulls().unique(maintain_order=True), lower, compute)
+        joined = rows.hstack([seen["seen_ms"]]).join(values, on=SEEN, how="left", maintain_order="left")
+        return joined.drop("seen_ms")
 
-    def _values(self, timeframe: str, wanted: pl.DataFrame, compute: Compute) -> pl.DataFrame:
+    def _values(
+        self, timeframe: str, wanted: pl.DataFrame, lower: Mapping[int, Series], compute: Compute
+    ) -> pl.DataFrame:
         """Rows of the wanted candles that there are, and maybe of others wanted before."""
         known = self._known.get(timeframe)
         if known is None:
-            known = _named(compute(blank()), [Series("", "", timeframe)])
-        missing = wanted.join(known, on=CANDLE, how="anti", maintain_order="left")
+            nothing = compute(Whole(blank())).select("series", selectors.contains("@"), seen_ms="open_ms")
+            known = nothing.clear()
+        missing = wanted.join(known, on=SEEN, how="anti", maintain_order="left")
         if missing.is_empty():
             return known
-        parts = [known.join(wanted, on=CANDLE, how="semi", maintain_order="left")]
-        frames, series = self._candles_of(timeframe, missing)
+        parts = [known.join(wanted, on=SEEN, how="semi", maintain_order="left")]
+        named = missing.join(_described(lower), on="series", how="left", maintain_order="left")
+        named = named.select("series", "exchange", "symbol", "seen_ms", open_ms="seen_ms")
+        frames, series = self._candles_of(timeframe, named.select(CANDLE).unique(maintain_order=True))
         if computed := [compute(frame) for frame in frames]:
-            parts.append(_named(pl.concat(computed, how="diagonal"), series))
+            found = _named(pl.concat(computed, how="diagonal"), series)
+            parts.append(named.join(found, on=CANDLE, how="inner", maintain_order="left").drop(CANDLE))
         self._known[timeframe] = pl.concat(parts, how="diagonal")
         return self._known[timeframe]
 

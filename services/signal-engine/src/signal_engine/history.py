@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
+from signal_engine.columns import Frame, Whole
 from signal_engine.evaluation import Evaluation, order
 from signal_engine.frames import parts_of
 from signal_engine.higher import Higher
@@ -52,7 +53,7 @@ def signals_of(
             frame = anchored(rows.with_columns(new=pl.lit(value=True)), TIMEFRAME_MS[timeframe], warm_up)
             series, recorded = _series(rows), _Recorded(ordered, warm_up)
             with evaluation.entries.forgiven():
-                found += evaluation.signals(parts_of(frame), series, Higher(recorded.of))
+                found += evaluation.signals(map(Whole, parts_of(frame)), series, Higher(recorded.of))
                 if across:
                     placed = across.beside_market(parts_of(frame), series, markets or {})
                     found += across.signals(placed, series, Higher(recorded.of))
@@ -68,7 +69,7 @@ class _Recorded:
         self._candles = candles
         self._warm_up_candles = warm_up_candles
 
-    def of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[pl.DataFrame], list[Series]]:
+    def of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[Frame], list[Series]]:
         """See `higher.CandlesOf`."""
         ours = self._candles.filter(pl.col("timeframe") == timeframe)
         ours = ours.join(wanted.select("exchange", "symbol").unique(), on=["exchange", "symbol"], how="semi")
@@ -76,7 +77,8 @@ class _Recorded:
             wanted.with_columns(new=True), on=["exchange", "symbol", "open_ms"], how="left", maintain_order="left"
         )
         marked = marked.with_columns(pl.col("new").fill_null(value=False))
-        return parts_of(anchored(marked, TIMEFRAME_MS[timeframe], self._warm_up_candles)), _series(marked)
+        frame = anchored(marked, TIMEFRAME_MS[timeframe], self._warm_up_candles)
+        return map(Whole, parts_of(frame)), _series(marked)
 
 
 def anchored(candles: pl.DataFrame, length_ms: int, warm_up_candles: int) -> pl.DataFrame:

@@ -28,7 +28,7 @@ def rehearse(evaluation: Evaluation) -> list[SignalRaised]:
     with evaluation.entries.forgiven():
         signals = evaluation.signals(frames, windows.series, Higher(windows.candles_of))
         if across := evaluation.across:
-            placed = across.beside_market(frames, windows.series, {})
+            placed = across.beside_market((frame.whole() for frame in frames), windows.series, {})
             signals += across.signals(placed, windows.series, Higher(windows.candles_of))
         return signals
 

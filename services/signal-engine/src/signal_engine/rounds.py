@@ -122,6 +122,7 @@ class Rounds:
         self._engine.clear(time_ms)
         through = await self._warm_up(self.last.candles_seq if self.last else 0)
         self._engine.resume(time_ms)
+        self._engine.carry()
         self._metrics.collect(self._engine)
         self._tell_quarantined(time_ms)
         await self._outbox.publish()
@@ -187,6 +188,7 @@ class Rounds:
         self._outbox.add(self._engine.compute())
         if self._outbox:
             await self._publish(live=False)
+        self._engine.carry()
         self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)

@@ -19,7 +19,6 @@ from signal_engine.window import BLOCK_CANDLES, KEPT_CANDLES, PRICES, Floats, In
 BUFFER_CANDLES = 20_000
 """Candles that are counted at once, at most: few calls for many candles, and little memory."""
 
-
 NEVER = -(2**30)
 """A place that no candle has."""
 

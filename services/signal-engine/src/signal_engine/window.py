@@ -6,8 +6,9 @@ that anchor. So a candle's indicators depend on candle data alone: not on messag
 over all of history gives the same bytes (`history.py`). How long the warm-up is follows from the strategies alone
 (`Evaluation.warm_up_candles`).
 
-A window takes 49 bytes a row and holds at most the warm-up, a block and KEPT_CANDLES: at the 384 candles that the
-defaults need, 25 kB an instrument and timeframe, thus 250 MB for 2,000 instruments in 5 timeframes.
+A window takes 48 bytes a row and holds at most the warm-up, a block, KEPT_CANDLES and some room for more (`rows.py`):
+at the 384 candles that the defaults need, 27 kB an instrument and timeframe, thus 270 MB for 2,000 instruments in 5
+timeframes.
 
 Which candles count is decided by stream order: a candle is evaluated on those that came before it on the stream.
 A duplicate is ignored. A late candle (older than the newest of its series) joins the window for the candles that
@@ -16,12 +17,14 @@ come after it, and raises no signal itself: its moment has passed. One older tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from signal_engine.carried import Carried
+from signal_engine.rows import NOTHING
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 BLOCK_CANDLES = 128
@@ -66,66 +69,131 @@ class Added(NamedTuple):
 
 
 class Anchored(NamedTuple):
-    """Rows lo..hi of a window: one block with its warm-up; `new` marks those to evaluate."""
+    """Rows lo..hi of a window: the block of `block_ms` with its warm-up. Those to evaluate are its last `at_end`, or,
+    where this is 0, what `mask` marks."""
 
     lo: int
     hi: int
-    new: Bools
+    block_ms: int
+    at_end: int
+    mask: Bools | None = None
+
+    @property
+    def new(self) -> Bools:
+        """Which rows are to be evaluated."""
+        if self.mask is not None:
+            return self.mask
+        return np.arange(self.lo - self.hi, 0) >= -self.at_end
 
 
 class Window:
     """The last candles of one series, and which of them are pending; `held` ones of these wait (see `Windows.hold`).
+    `carried` is how far columns have come, by the names of those that are carried together (see `carrying.py`).
 
-    Arrays are replaced, never changed in place.
+    Arrays are replaced, never changed in place (see `rows.py`).
     """
 
     def __init__(self, series: Series, warm_up_candles: int) -> None:
         self.series = series
         self.held: Bools | None = None
-        self.opens: Ints = np.empty(0, np.int64)
-        self.values: Floats = np.empty((len(PRICES), 0))
-        self.pending: Bools = np.empty(0, np.bool_)
+        self.carried: dict[tuple[str, ...], Carried] = {}
+        self.newest_ms = -1
+        """Open time of the newest candle; before the first candle, earlier than any."""
+        self._rows = NOTHING
+        self._at_end = 0
+        self._mask: Bools | None = None
         self._length_ms = series.length_ms
         self._block_ms = BLOCK_CANDLES * self._length_ms
         self._warm_up_ms = warm_up_candles * self._length_ms
 
     @property
-    def newest_ms(self) -> int:
-        """Open time of the newest candle; before the first candle, earlier than any."""
-        return int(self.opens[-1]) if len(self.opens) else -1
+    def opens(self) -> Ints:
+        """Open times, oldest first."""
+        return self._rows.opens
 
-    def add(self, opens: Ints, values: Floats, *, pending: bool) -> Added:
-        """Take in candles in ascending order; only those newer than the newest become pending."""
-        newest_ms, fresh = self.newest_ms, int(np.count_nonzero(opens > self.newest_ms))
-        old = len(opens) - fresh
-        added = self._add_old(opens[:old], values[:, :old], newest_ms) if old else Added()
-        if fresh:
-            self.opens = np.concatenate((self.opens, opens[old:]))
-            self.values = np.concatenate((self.values, values[:, old:]), axis=1)
-            self.pending = np.concatenate((self.pending, np.full(fresh, pending)))
-        if not pending and not self.pending.any():
-            self.trim()
-        return added._replace(fresh=fresh)
+    @property
+    def values(self) -> Floats:
+        """Of shape (5, rows), in the order of PRICES."""
+        return self._rows.values
 
-    def _add_old(self, opens: Ints, values: Floats, newest_ms: int) -> Added:
-        """Insert late candles; what counts as too old follows from the newest candle, not from what was trimmed."""
-        kept = opens >= self._anchor_ms(newest_ms)
-        known = kept & np.isin(opens, self.opens)
-        insert = kept & ~known
-        places = np.searchsorted(self.opens, opens[insert])
-        self.opens = np.insert(self.opens, places, opens[insert])
-        self.values = np.insert(self.values, places, values[:, insert], axis=1)
-        self.pending = np.insert(self.pending, places, False)
-        return Added(
-            duplicate=int(np.count_nonzero(known)),
-            late=int(np.count_nonzero(insert)),
-            dropped=int(np.count_nonzero(~kept)),
-        )
+    @property
+    def next_block_ms(self) -> int:
+        """Where the block begins that the next candle is of, if none is missing."""
+        return (self.newest_ms + self._length_ms) // self._block_ms * self._block_ms
+
+    @property
+    def pending(self) -> Bools:
+        """Which candles are: the last `_at_end`, or those of `_mask`."""
+        if self._mask is not None:
+            return self._mask
+        return np.arange(-len(self.opens), 0) >= -self._at_end
+
+    @pending.setter
+    def pending(self, pending: Bools) -> None:
+        self._mask = pending
 
     @property
     def ready(self) -> Bools:
         """Pending candles that do not wait."""
         return self.pending if self.held is None else self.pending & ~self.held
+
+    def add(self, opens: Ints, values: Floats, *, pending: bool) -> Added:
+        """Take in candles in ascending order; only those newer than the newest become pending."""
+        old = int(opens.searchsorted(self.newest_ms, side="right"))
+        fresh = len(opens) - old
+        added = self._add_old(opens[:old], values[:, :old]) if old else Added()
+        if fresh:
+            self._append(opens[old:], values[:, old:], pending=pending)
+        if not pending and not self._at_end and (self._mask is None or not self._mask.any()):
+            self.trim()
+        return added._replace(fresh=fresh) if old else Added(fresh)
+
+    def _append(self, opens: Ints, values: Floats, *, pending: bool) -> None:
+        fresh = len(opens)
+        if self._mask is not None or (self._at_end and not pending):
+            self.pending = np.concatenate((self.pending, np.full(fresh, pending)))
+        elif pending:
+            self._at_end += fresh
+        self._rows = self._rows.appended(opens, values)
+        self.newest_ms = int(opens[-1])
+
+    def _add_old(self, opens: Ints, values: Floats) -> Added:
+        """Insert late candles; what counts as too old follows from the newest candle, not from what was trimmed."""
+        kept = opens >= self._anchor_ms(self.newest_ms)
+        known = kept & np.isin(opens, self.opens)
+        insert = kept & ~known
+        if late := int(np.count_nonzero(insert)):
+            self._insert(opens[insert], values[:, insert])
+        return Added(duplicate=int(np.count_nonzero(known)), late=late, dropped=int(np.count_nonzero(~kept)))
+
+    def _insert(self, opens: Ints, values: Floats) -> None:
+        places = np.searchsorted(self.opens, opens)
+        self.pending = np.insert(self.pending, places, False)
+        self._rows = self._rows.inserted(places, opens, values)
+        self.carried = {}
+
+    def ready_parts(self, warm_up_candles: int) -> Iterable[Anchored]:
+        """What is ready, as `anchored` has it."""
+        if self._mask is None and self.held is None and self._at_end:
+            found = self._newest(self._at_end, warm_up_candles)
+            return [found] if found else self.anchored(self.pending, warm_up_candles)
+        return self.anchored(self.ready, warm_up_candles)
+
+    def parts_opened(self, times: Ints, warm_up_candles: int) -> Iterable[Anchored]:
+        """The candles that opened at these times, as `anchored` has it."""
+        if len(times) == 1 and times[0] == self.newest_ms and (found := self._newest(1, warm_up_candles)):
+            return [found]
+        wanted = np.zeros(len(self.opens), np.bool_)
+        wanted[np.searchsorted(self.opens, times[_are_among(times, self.opens)])] = True
+        return self.anchored(wanted, warm_up_candles)
+
+    def _newest(self, count: int, warm_up_candles: int) -> Anchored | None:
+        """The last candles, as `anchored` has them, if these are of one block: as nearly always."""
+        block_ms = self.newest_ms // self._block_ms * self._block_ms
+        if self.opens[-count] < block_ms:
+            return None
+        lo = int(self.opens.searchsorted(block_ms - warm_up_candles * self._length_ms))
+        return Anchored(lo, len(self.opens), block_ms, count)
 
     def anchored(self, wanted: Bools, warm_up_candles: int) -> Iterator[Anchored]:
         """Every block that holds wanted candles, with so many candles of time before it."""
@@ -136,14 +204,9 @@ class Window:
             lo, start, hi = self.opens.searchsorted(bounds).tolist()
             new = wanted[lo:hi].copy()
             new[: start - lo] = False
-            yield Anchored(lo, hi, new)
+            count = int(np.count_nonzero(new))
+            yield Anchored(lo, hi, block_ms, count if new[hi - lo - count :].all() else 0, new)
             opens = opens[opens >= bounds[-1]]
-
-    def opened(self, times: Ints) -> Bools:
-        """Which candles opened at one of these times."""
-        found = np.zeros(len(self.opens), np.bool_)
-        found[np.searchsorted(self.opens, times[_are_among(times, self.opens)])] = True
-        return found
 
     def ending_after(self, time_ms: int) -> Bools:
         """Which candles end after a time."""
@@ -153,19 +216,19 @@ class Window:
 
     def settle(self) -> bool:
         """All ready candles have been evaluated; says whether none is left."""
-        self.pending = np.zeros(len(self.opens), np.bool_) if self.held is None else self.held
-        self.held = None
-        if self.pending.any():
+        self._mask, self._at_end, self.held = self.held, 0, None
+        if self._mask is not None and self._mask.any():
             return False
+        self._mask = None
         self.trim()
         return True
 
     def trim(self) -> None:
         """Forget what no later candle can need."""
-        lo = int(np.searchsorted(self.opens, self._anchor_ms(self.newest_ms - KEPT_CANDLES * self._length_ms)))
+        lo = int(self.opens.searchsorted(self._anchor_ms(self.newest_ms - KEPT_CANDLES * self._length_ms)))
         if lo:
-            self.opens, self.pending = self.opens[lo:].copy(), self.pending[lo:].copy()
-            self.values = self.values[:, lo:].copy()
+            self._mask = None if self._mask is None else self._mask[lo:].copy()
+            self._rows = self._rows.without(lo)
 
     def unseen(self, time_ms: int, higher: Sequence[tuple[int, Ints]]) -> Bools:
         """Candles that end after `time_ms` and miss a higher one: for each higher timeframe its length and opens."""

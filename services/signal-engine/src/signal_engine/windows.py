@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 
 import numpy as np
 import polars as pl
 
-from signal_engine.frames import framed, frames_of
+from signal_engine.carrying import open_next
+from signal_engine.frames import ready_parts
+from signal_engine.indicators.recursive import Recursive
+from signal_engine.live import Live, live
 from signal_engine.window import Added, Candles, Ints, Series, Window
 from tocsin_common.events import CandlesClosed
 from tocsin_trading.timeframes import TIMEFRAME_MS
+
+ColumnsOf = Callable[[str], Iterable[Mapping[str, Recursive]]]
+"""Of a timeframe the recursive columns that are asked for together."""
 
 
 class Windows:
@@ -30,6 +36,7 @@ class Windows:
         self._judged = judged
         self._windows: dict[Series, tuple[int, Window]] = {}
         self._dirty: dict[int, Window] = {}
+        self._changed: dict[int, Window] = {}
 
     def newest_ms(self, series: Series) -> int:
         """Open time of the newest candle of a series; -1 when there is none."""
@@ -42,6 +49,7 @@ class Windows:
         number, window = self._windows.get(series) or self._open(series)
         values = np.array((event.open, event.high, event.low, event.close, event.volume))
         added = window.add(np.array(event.open_ms, np.int64), values, pending=pending)
+        self._changed[number] = window
         if pending and added.fresh:
             self._dirty[number] = window
             self.pending += added.fresh
@@ -51,8 +59,10 @@ class Windows:
         """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
         names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
         for window in self._dirty.values():
-            if window.newest_ms + window.series.length_ms > time_ms:
-                window.held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
+            ends_ms = window.newest_ms + window.series.length_ms
+            if ends_ms > time_ms and (above := self._above(window.series, higher)):
+                held = window.unseen(time_ms, above) & window.pending
+                window.held = held if held.any() else None
 
     def resume(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
         """After a restart: what waited at a mark of `time_ms` is pending again."""
@@ -63,10 +73,13 @@ class Windows:
                     self._dirty[number] = window
                     self.pending += waiting
 
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """Frames (see `frames.py`) to evaluate what is pending and does not wait, until `settle`; `series` there is an
-        index into ours."""
-        return framed(self._evaluated(), self._warm_up_candles)
+    def frames(self) -> Iterator[Live]:
+        """Frames to evaluate what is pending and does not wait, until `settle`, each of one timeframe; `series` there
+        is an index into ours."""
+        evaluated = self._evaluated()
+        for timeframe in sorted({window.series.timeframe for _, window in evaluated}):
+            here = [one for one in evaluated if one[1].series.timeframe == timeframe]
+            yield from live(ready_parts(here, self._warm_up_candles))
 
     def copies(self) -> list[tuple[int, Window]]:
         """The windows of these frames as they are now, for others that are made later (`framed`)."""
@@ -84,7 +97,7 @@ class Windows:
     def _evaluated(self) -> list[tuple[int, Window]]:
         return [one for one in sorted(self._dirty.items()) if one[1].series.timeframe in self._judged]
 
-    def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[pl.DataFrame], Sequence[Series]]:
+    def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[Live], Sequence[Series]]:
         """See `higher.CandlesOf`."""
         opens: dict[Series, list[int]] = defaultdict(list)
         for exchange, symbol, open_ms in wanted.iter_rows():
@@ -93,9 +106,19 @@ class Windows:
         for series, times in opens.items():
             number, window = self._windows.get(series) or (0, None)
             if window is not None:
-                mask = window.opened(np.array(times, np.int64))
-                parts += [(number, window, part) for part in window.anchored(mask, self._warm_up_candles)]
-        return frames_of(parts), self.series
+                found = window.parts_opened(np.array(times, np.int64), self._warm_up_candles)
+                parts += [(number, window, part) for part in found]
+        return live(parts), self.series
+
+    def carry(self, columns_of: ColumnsOf) -> None:
+        """Have recursive columns carried to the newest candle of every window that has changed since the last call,
+        for the candle that comes next."""
+        changed, self._changed = self._changed.values(), {}
+        timeframes = {window.series.timeframe for window in changed}
+        asked = {timeframe: list(columns_of(timeframe)) for timeframe in timeframes}
+        for window in changed:
+            for columns in asked[window.series.timeframe]:
+                open_next(window, columns, self._warm_up_candles)
 
     def settle(self) -> None:
         """What the last frames held has been evaluated."""
@@ -105,7 +128,7 @@ class Windows:
     def clear(self) -> None:
         """Forget every candle."""
         self.pending = 0
-        for known in (self.series, self._windows, self._dirty):
+        for known in (self.series, self._windows, self._dirty, self._changed):
             known.clear()
 
     def export(self) -> list[tuple[Series, Candles]]:
@@ -114,8 +137,9 @@ class Windows:
 
     def restore(self, series: Series, candles: Candles) -> None:
         """Begin a window with candles that an earlier run had in it."""
-        _, window = self._open(series)
+        number, window = self._open(series)
         window.add(candles.opens, candles.values, pending=False)
+        self._changed[number] = window
 
     def _open(self, series: Series) -> tuple[int, Window]:
         self._windows[series] = (len(self.series), Window(series, self.kept_candles))

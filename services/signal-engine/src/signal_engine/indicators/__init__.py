@@ -16,7 +16,7 @@ from __future__ import annotations
 from signal_engine.indicators.averages import ema, hma, kama, sma, wma
 from signal_engine.indicators.crossing import crosses_above, crosses_below
 from signal_engine.indicators.indicator import Indicator, indicator
-from signal_engine.indicators.landscape import LANDSCAPE_FIELDS, landscape, landscape_memory
+from signal_engine.indicators.landscape import LANDSCAPE_FIELDS, landscape
 from signal_engine.indicators.markets import beta, breadth, correlation, divergence
 from signal_engine.indicators.momentum import (
     adx,
@@ -53,7 +53,8 @@ from signal_engine.indicators.volatility import (
     realised_volatility,
     z_score,
 )
-from signal_engine.indicators.volume import cmf, mfi, obv, volume_ratio, vwap_anchored, vwap_session
+from signal_engine.indicators.volume import cmf, mfi, obv, volume_ratio
+from signal_engine.indicators.vwap import vwap_anchored, vwap_session
 from signal_engine.indicators.zones import (
     fvg_bear_bar,
     fvg_bear_high,
@@ -104,7 +105,6 @@ __all__ = [
     "keltner_lower",
     "keltner_upper",
     "landscape",
-    "landscape_memory",
     "lowest",
     "macd",
     "macd_histogram",

@@ -8,8 +8,8 @@ import polars as pl
 import polars_talib as ta
 import talib as wheel
 
-from signal_engine.indicators.bars import mean_of_last, over_bars
-from signal_engine.indicators.by_window import by_window
+from signal_engine.indicators.bars import OverBars, mean_of_last
+from signal_engine.indicators.by_window import ByWindow
 from signal_engine.indicators.indicator import CLOSE, indicator, settling, span, talib
 
 KAMA_SLOWEST = span(30) ** 2
@@ -17,15 +17,15 @@ KAMA_SLOWEST = span(30) ** 2
 
 
 @indicator(memory=lambda period: period)
-def sma(period: int = 20) -> pl.Expr:
+def sma(period: int = 20) -> OverBars:
     """Simple moving average of the last `period` closes."""
-    return over_bars(lambda bars: mean_of_last(bars, bars.close, period))
+    return OverBars(lambda bars: mean_of_last(bars, bars.close, period))
 
 
 @indicator(memory=lambda period: period + settling(span(period)))
-def ema(period: int = 20) -> pl.Expr:
+def ema(period: int = 20) -> ByWindow:
     """Exponential moving average, alpha = 2 / (period + 1)."""
-    return by_window(wheel.EMA, ["close"], period)
+    return ByWindow(wheel.EMA, ["close"], period)
 
 
 @indicator(memory=lambda period: period)

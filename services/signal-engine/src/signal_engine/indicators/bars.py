@@ -6,7 +6,7 @@ Everything here looks back, and never beyond a row's own window.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -74,18 +74,38 @@ def mean_of_last(bars: Placed, values: Floats, period: int) -> Floats:
     return np.where(bars.preceding >= period - 1, total / period, np.nan)
 
 
-def over_bars(compute: Callable[[Bars], Floats]) -> pl.Expr:
-    """An expression of a computation over the whole frame; null where it gives NaN."""
+@runtime_checkable
+class LooksBack(Protocol):
+    """A column whose value is the same on any rows that reach back to all it remembers."""
 
-    def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
-        return pl.Series(compute(Bars.of(columns)), nan_to_null=True)
+    @property
+    def expr(self) -> pl.Expr:
+        """The column as an expression over the frame of windows."""
 
-    return pl.map_batches(list(Bars._fields), evaluate, return_dtype=pl.Float64)
+    def at(self, bars: Bars, rows: Ints) -> pl.Series:
+        """Its values in some rows only, which are what the expression gives there."""
+
+
+class OverBars:
+    """A column of a computation over the whole frame; null where it gives NaN. See `LooksBack`."""
+
+    def __init__(self, compute: Callable[[Bars], Floats]) -> None:
+        self._compute = compute
+
+    @property
+    def expr(self) -> pl.Expr:
+        return pl.map_batches(list(Bars._fields), self._evaluate, return_dtype=pl.Float64)
+
+    def at(self, bars: Bars, rows: Ints) -> pl.Series:
+        return pl.Series(self._compute(bars)[rows], nan_to_null=True)
+
+    def _evaluate(self, columns: Sequence[pl.Series]) -> pl.Series:
+        return pl.Series(self._compute(Bars.of(columns)), nan_to_null=True)
 
 
 def looks_back(column: pl.Expr) -> bool:
-    """Whether this is a column `over_bars`, or of BESIDE: its value is the same on any rows that reach back to all it
-    remembers."""
+    """Whether this is a column of all fields of `Bars`, or of BESIDE: its value is the same on any rows that reach back
+    to all it remembers."""
     inputs = column.meta.undo_aliases().meta.pop()
     names = {one.meta.output_name() for one in inputs if one.meta.is_column()}
     return len(names) == len(inputs) and names in ({*Bars._fields}, {*BESIDE})

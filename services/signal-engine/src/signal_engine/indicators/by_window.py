@@ -1,8 +1,8 @@
-"""TA-Lib over one window after the other, without what Polars does around each of them.
+"""TA-Lib over one window after the other, without what Polars does around each of them, and on from there.
 
 The functions of polars-talib and of the `ta-lib` wheel are the same C, and give the same to the last bit. But called
 `over` a column, one takes 6 to 25 us a window for what the C does in 1 to 5: the indicators of live rounds go the short
-way.
+way. A handle of TA-Lib's, opened on a window, takes 0.3 us for the next candle, and gives the same bits again.
 """
 
 from __future__ import annotations
@@ -13,30 +13,48 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import talib
+from talib import stream
 
 from signal_engine.indicators.bars import Bools, Floats, Ints
+from signal_engine.indicators.recursive import Opened
 
 BAR = ("high", "low", "close")
 
 Function = Callable[..., Floats | tuple[Floats | npt.NDArray[np.int32], ...]]
 
 
-def by_window(function: Function, columns: Sequence[str], *periods: float, output: int = 0) -> pl.Expr:
-    """A function of TA-Lib of columns, over each window on its own; of several outputs one.
+class ByWindow:
+    """A function of TA-Lib of columns, over each window on its own; of several outputs one. See `Recursive`."""
 
-    Null where TA-Lib has NaN, and from a missing value on to the end of the window.
-    """
-    compute = inspect.unwrap(function)  # what is around it looks for pandas in every argument
+    def __init__(self, function: Function, columns: Sequence[str], *periods: float, output: int = 0) -> None:
+        self.columns = tuple(columns)
+        self._compute = inspect.unwrap(function)  # what is around it looks for pandas in every argument
+        self._handle = getattr(stream, self._compute.__name__)
+        self._periods, self._output = periods, output
 
-    def evaluate(series: Sequence[pl.Series]) -> pl.Series:
+    @property
+    def expr(self) -> pl.Expr:
+        """Null where TA-Lib has NaN, and from a missing value on to the end of the window."""
+        return pl.map_batches(["preceding", *self.columns], self._evaluate, return_dtype=pl.Float64)
+
+    def opened(self, *arrays: Floats) -> Opened | None:
+        try:
+            handle, outputs = self._handle.open_and_fill(*arrays, *self._periods)
+        except talib.InsufficientHistory:  # type: ignore[attr-defined]
+            return None
+        if not isinstance(outputs, tuple):
+            return handle.update, outputs
+        output = self._output
+        return lambda *bar: handle.update(*bar)[output], outputs[output]
+
+    def _evaluate(self, series: Sequence[pl.Series]) -> pl.Series:
         preceding, *arrays = (one.to_numpy() for one in series)
         found = np.full(len(preceding), np.nan)
         for rows in _windows(preceding, arrays):
-            outputs = compute(*(array[rows] for array in arrays), *periods)
-            found[rows] = outputs[output] if isinstance(outputs, tuple) else outputs
+            outputs = self._compute(*(array[rows] for array in arrays), *self._periods)
+            found[rows] = outputs[self._output] if isinstance(outputs, tuple) else outputs
         return pl.Series(found, nan_to_null=True)
-
-    return pl.map_batches(["preceding", *columns], evaluate, return_dtype=pl.Float64)
 
 
 def _windows(preceding: Ints, arrays: Sequence[Floats]) -> Iterator[slice]:

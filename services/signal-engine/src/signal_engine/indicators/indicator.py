@@ -9,6 +9,9 @@ from typing import Generic, ParamSpec
 
 import polars as pl
 
+from signal_engine.indicators.bars import LooksBack
+from signal_engine.indicators.recursive import Recursive
+
 OPEN, HIGH, LOW, CLOSE, VOLUME = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
 
 WINDOW = "window"
@@ -19,6 +22,9 @@ WEIGHT = 1e-9
 
 P = ParamSpec("P")
 
+Made = pl.Expr | LooksBack | Recursive
+"""What an indicator's function gives."""
+
 
 class Indicator(Generic[P]):
     """A function of periods that gives one expression over `frames.py`, named after itself and its periods.
@@ -27,7 +33,7 @@ class Indicator(Generic[P]):
     them weighs less than WEIGHT; None where no number does (running totals, paths).
     """
 
-    def __init__(self, function: Callable[P, pl.Expr], memory: Callable[..., int | None]) -> None:
+    def __init__(self, function: Callable[P, Made], memory: Callable[..., int | None]) -> None:
         self.name = function.__name__
         self.memory = memory
         self.__doc__ = function.__doc__
@@ -40,11 +46,26 @@ class Indicator(Generic[P]):
         bound.apply_defaults()
         name = "_".join([self.name, *(_text(period) for period in bound.args)])
         if name not in self._made:  # one expression, so that who asks twice is seen to mean the same
-            self._made[name] = self._function(*args, **kwargs).alias(name)
+            made = self._function(*args, **kwargs)
+            self._made[name] = (made if isinstance(made, pl.Expr) else made.expr).alias(name)
+            if not isinstance(made, pl.Expr):
+                _BEHIND[name] = (self._made[name], made)
         return self._made[name]
 
 
-def indicator(memory: Callable[..., int | None]) -> Callable[[Callable[P, pl.Expr]], Indicator[P]]:
+_BEHIND: dict[str, tuple[pl.Expr, LooksBack | Recursive]] = {}
+"""By the name of its column."""
+
+
+def behind(column: pl.Expr) -> LooksBack | Recursive | None:
+    """What an indicator's column can be computed by without whole windows; None for every other expression."""
+    expr, found = _BEHIND.get(column.meta.output_name(), (None, None))
+    return found if expr is column else None
+
+
+def indicator(
+    memory: Callable[..., int | None],
+) -> Callable[[Callable[P, Made]], Indicator[P]]:
     """Make an `Indicator` of a function, all of whose parameters are numbers with defaults."""
     return lambda function: Indicator(function, memory)
 

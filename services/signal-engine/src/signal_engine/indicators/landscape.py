@@ -6,13 +6,13 @@ asks for this column and takes its fields: what they share is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-
+import numpy as np
 import polars as pl
 
-from signal_engine.indicators.bars import Bars, Floats
-from signal_engine.indicators.structure import breaks_upwards, directions, structure_memory, trend_after
+from signal_engine.indicators.bars import Bars, Floats, Ints
+from signal_engine.indicators.indicator import indicator
+from signal_engine.indicators.spans import spans
+from signal_engine.indicators.structure import breaks_upwards, directions, structure_memory
 from signal_engine.indicators.zones import Zones, block_memory, bull_block, bull_gap, gap_memory
 
 LANDSCAPE_FIELDS = (
@@ -24,35 +24,49 @@ LANDSCAPE_FIELDS = (
 on: equal in value, null where there is none."""
 
 
-@cache
-def landscape(k: int) -> pl.Expr:
-    """A struct of LANDSCAPE_FIELDS (f64) over the frame of windows, named `landscape_3` after the k of its swings.
-
-    One expression for each k, so that who asks twice is seen to mean the same.
-    """
-
-    def evaluate(columns: Sequence[pl.Series]) -> pl.Series:
-        fields = zip(LANDSCAPE_FIELDS, _fields(Bars.of(columns), k), strict=True)
-        return pl.DataFrame([pl.Series(name, values, nan_to_null=True) for name, values in fields]).to_struct()
-
-    schema = pl.Struct(dict.fromkeys(LANDSCAPE_FIELDS, pl.Float64))
-    return pl.map_batches(list(Bars._fields), evaluate, return_dtype=schema).alias(f"landscape_{k}")
-
-
 def landscape_memory(k: int) -> int:
     """Candles until everything before them is forgotten: the longest of its fields."""
     return max(structure_memory(k), block_memory(k), gap_memory())
 
 
-def _fields(bars: Bars, k: int) -> list[Floats]:
-    """Values in the order of LANDSCAPE_FIELDS."""
+@indicator(memory=landscape_memory)
+def landscape(k: int = 3) -> Landscape:
+    """A struct of LANDSCAPE_FIELDS (f64), of swings of `k`."""
+    return Landscape(k)
+
+
+class Landscape:
+    """`landscape`. See `LooksBack`."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+
+    @property
+    def expr(self) -> pl.Expr:
+        schema = pl.Struct(dict.fromkeys(LANDSCAPE_FIELDS, pl.Float64))
+        return pl.map_batches(list(Bars._fields), lambda columns: self._of(Bars.of(columns)), return_dtype=schema)
+
+    def at(self, bars: Bars, rows: Ints) -> pl.Series:
+        return self._of(bars, rows)
+
+    def _of(self, bars: Bars, rows: Ints | None = None) -> pl.Series:
+        fields = zip(LANDSCAPE_FIELDS, _fields(bars, self._k, rows), strict=True)
+        return pl.DataFrame([pl.Series(name, values, nan_to_null=True) for name, values in fields]).to_struct()
+
+
+def _fields(bars: Bars, k: int, rows: Ints | None) -> list[Floats]:
+    """Values in the order of LANDSCAPE_FIELDS, in some rows or in all."""
     mirror = bars.mirrored()
     up, down = breaks_upwards(bars, k), breaks_upwards(mirror, k)
-    trend = trend_after(bars, directions(bars, up, down))
-    bull = _side(bull_block(bars, up), bull_gap(bars))
-    bear = _side(bull_block(mirror, down).mirrored(), bull_gap(mirror).mirrored())
+    breaks = directions(bars, up, down)
+    events = np.flatnonzero(breaks)
+    trend = spans(bars, events).at(breaks[events], rows)
+    at = bars.rows if rows is None else rows
+
+    def side(block: Zones, gap: Zones) -> list[Floats]:
+        low, high, marked = (block.stands.at(values, rows) for values in (block.bottom, block.top, block.marked))
+        return [low, high, at - marked, gap.stands.at(gap.bottom, rows), gap.stands.at(gap.top, rows)]
+
+    bull = side(bull_block(bars, up), bull_gap(bars))
+    bear = side(bull_block(mirror, down).mirrored(), bull_gap(mirror).mirrored())
     return [trend, *bull, *bear]
-
-
-def _side(block: Zones, gap: Zones) -> list[Floats]:
-    return [block.low, block.high, block.bar, gap.low, gap.high]

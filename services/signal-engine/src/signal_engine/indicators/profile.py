@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
-from signal_engine.indicators.bars import Bars, Floats, Ints, over_bars
+from signal_engine.indicators.bars import Bars, Floats, Ints, OverBars
 from signal_engine.indicators.indicator import indicator
 
 BINS = 24
@@ -32,21 +31,21 @@ class Profile(NamedTuple):
 
 
 @indicator(memory=lambda period: period)
-def volume_poc(period: int = 100) -> pl.Expr:
+def volume_poc(period: int = 100) -> OverBars:
     """Point of control: the price at which most was traded."""
-    return over_bars(lambda bars: _profile(bars, period).control)
+    return OverBars(lambda bars: _profile(bars, period).control)
 
 
 @indicator(memory=lambda period: period)
-def value_area_low(period: int = 100) -> pl.Expr:
+def value_area_low(period: int = 100) -> OverBars:
     """Lower bound of the value area."""
-    return over_bars(lambda bars: _profile(bars, period).low)
+    return OverBars(lambda bars: _profile(bars, period).low)
 
 
 @indicator(memory=lambda period: period)
-def value_area_high(period: int = 100) -> pl.Expr:
+def value_area_high(period: int = 100) -> OverBars:
     """Upper bound of the value area."""
-    return over_bars(lambda bars: _profile(bars, period).high)
+    return OverBars(lambda bars: _profile(bars, period).high)
 
 
 def _profile(bars: Bars, period: int) -> Profile:

@@ -18,19 +18,24 @@ from signal_engine.indicators import (
     trend,
     volatility,
     volume,
+    vwap,
     zones,
 )
 from signal_engine.indicators.indicator import Indicator
+from signal_engine.indicators.landscape import landscape
 
-MODULES = (averages, momentum, volatility, trend, volume, profile, swings, structure, zones)
+MODULES = (averages, momentum, volatility, trend, volume, vwap, profile, swings, structure, zones)
 
 INDICATORS: tuple[Indicator[Any], ...] = tuple(
     value for module in MODULES for value in vars(module).values() if isinstance(value, Indicator)
 )
 """Those over the candles of one symbol."""
 
-ACROSS_MARKETS: tuple[Indicator[Any], ...] = (markets.breadth, markets.correlation, markets.beta, markets.divergence)
-"""Those that need more than that, and that only strategies can ask for."""
+FOR_STRATEGIES: tuple[Indicator[Any], ...] = (
+    *(markets.breadth, markets.correlation, markets.beta, markets.divergence),
+    landscape,
+)
+"""Those that need more than that, or give more than a number, and that only strategies can ask for."""
 
 BY_NAME = {indicator.name: indicator for indicator in INDICATORS}
 
@@ -44,7 +49,7 @@ def memory_of(column: pl.Expr | str) -> int:
     indicator has no bounded memory.
     """
     name = column if isinstance(column, str) else column.meta.output_name()
-    indicator, periods = _parsed(name, {**BY_NAME, **{one.name: one for one in ACROSS_MARKETS}})
+    indicator, periods = _parsed(name, {**BY_NAME, **{one.name: one for one in FOR_STRATEGIES}})
     memory = indicator.memory(*periods)
     if memory is None:
         raise ValueError(f"{name} has no bounded memory: who uses it says how many candles it needs")

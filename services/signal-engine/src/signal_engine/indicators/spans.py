@@ -23,6 +23,15 @@ class Spans(NamedTuple):
         between[1::2] = values
         return np.repeat(between, np.diff(bounds))
 
+    def at(self, values: Floats | Ints, rows: Ints | None) -> Floats:
+        """The same in some rows only; None: in all."""
+        if rows is None:
+            return self.spread(values)
+        if not len(self.start):
+            return np.full(len(rows), np.nan)
+        event = np.searchsorted(self.start, rows, side="right") - 1
+        return np.where((event >= 0) & (rows < self.end[event]), values[event], np.nan)
+
     def age(self) -> Floats:
         """How many rows ago the event was, NaN where there is none."""
         return np.arange(self.rows) - self.spread(self.start)

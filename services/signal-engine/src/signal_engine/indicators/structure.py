@@ -8,9 +8,8 @@ are known on the close of the candle that makes them. The trend is the direction
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, Ints, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, Ints, OverBars
 from signal_engine.indicators.indicator import indicator
 from signal_engine.indicators.spans import spans
 from signal_engine.indicators.swings import swing_highs, swing_memory, swing_price
@@ -22,21 +21,21 @@ def structure_memory(k: int) -> int:
 
 
 @indicator(memory=structure_memory)
-def structure_trend(k: int = 3) -> pl.Expr:
+def structure_trend(k: int = 3) -> OverBars:
     """1.0 after a break upwards, -1.0 after one downwards; null where REACH_CANDLES saw none."""
-    return over_bars(lambda bars: trend_after(bars, _breaks(bars, k)))
+    return OverBars(lambda bars: trend_after(bars, _breaks(bars, k)))
 
 
 @indicator(memory=structure_memory)
-def structure_bos(k: int = 3) -> pl.Expr:
+def structure_bos(k: int = 3) -> OverBars:
     """1.0 on the candle that breaks structure upwards with the trend (or without one), -1.0 downwards, else 0.0."""
-    return over_bars(lambda bars: _judged(bars, k, against=False))
+    return OverBars(lambda bars: _judged(bars, k, against=False))
 
 
 @indicator(memory=structure_memory)
-def structure_choch(k: int = 3) -> pl.Expr:
+def structure_choch(k: int = 3) -> OverBars:
     """1.0 on the candle that turns a falling trend upwards, -1.0 on one that turns a rising one, else 0.0."""
-    return over_bars(lambda bars: _judged(bars, k, against=True))
+    return OverBars(lambda bars: _judged(bars, k, against=True))
 
 
 def breaks_upwards(bars: Bars, k: int) -> Ints:

@@ -7,9 +7,8 @@ the close of the candle that confirms it, for REACH_CANDLES, until the next one 
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Floats, OverBars
 from signal_engine.indicators.indicator import indicator
 from signal_engine.indicators.spans import Spans, spans
 
@@ -20,39 +19,39 @@ def swing_memory(k: int) -> int:
 
 
 @indicator(memory=swing_memory)
-def swing_high_price(k: int = 3) -> pl.Expr:
+def swing_high_price(k: int = 3) -> OverBars:
     """Price of the latest confirmed swing high."""
-    return over_bars(lambda bars: swing_price(bars, k, swing_highs(bars, k)))
+    return OverBars(lambda bars: swing_price(bars, k, swing_highs(bars, k)))
 
 
 @indicator(memory=swing_memory)
-def swing_high_bar(k: int = 3) -> pl.Expr:
+def swing_high_bar(k: int = 3) -> OverBars:
     """How many candles ago that swing high was; k on the candle that confirms it."""
-    return over_bars(lambda bars: swing_highs(bars, k).age() + k)
+    return OverBars(lambda bars: swing_highs(bars, k).age() + k)
 
 
 @indicator(memory=swing_memory)
-def swing_low_price(k: int = 3) -> pl.Expr:
+def swing_low_price(k: int = 3) -> OverBars:
     """Price of the latest confirmed swing low."""
-    return over_bars(lambda bars: -swing_price(bars.mirrored(), k, swing_highs(bars.mirrored(), k)))
+    return OverBars(lambda bars: -swing_price(bars.mirrored(), k, swing_highs(bars.mirrored(), k)))
 
 
 @indicator(memory=swing_memory)
-def swing_low_bar(k: int = 3) -> pl.Expr:
+def swing_low_bar(k: int = 3) -> OverBars:
     """How many candles ago that swing low was; k on the candle that confirms it."""
-    return over_bars(lambda bars: swing_highs(bars.mirrored(), k).age() + k)
+    return OverBars(lambda bars: swing_highs(bars.mirrored(), k).age() + k)
 
 
 @indicator(memory=swing_memory)
-def sweep_high(k: int = 3) -> pl.Expr:
+def sweep_high(k: int = 3) -> OverBars:
     """Liquidity swept above a swing high: its price, on the first candle that trades above it, if that closes below."""
-    return over_bars(lambda bars: _sweep(bars, k))
+    return OverBars(lambda bars: _sweep(bars, k))
 
 
 @indicator(memory=swing_memory)
-def sweep_low(k: int = 3) -> pl.Expr:
+def sweep_low(k: int = 3) -> OverBars:
     """Liquidity swept below a swing low: its price, on the first candle that trades below it, if that closes above."""
-    return over_bars(lambda bars: -_sweep(bars.mirrored(), k))
+    return OverBars(lambda bars: -_sweep(bars.mirrored(), k))
 
 
 def swing_highs(bars: Bars, k: int) -> Spans:

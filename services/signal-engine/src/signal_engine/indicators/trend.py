@@ -6,23 +6,23 @@ import polars as pl
 import polars_talib as ta
 import talib as wheel
 
-from signal_engine.indicators.by_window import BAR, by_window
+from signal_engine.indicators.by_window import BAR, ByWindow
 from signal_engine.indicators.indicator import HIGH, LOW, indicator, talib
 
 
 @indicator(memory=lambda period, multiple: None)
-def supertrend(period: int = 10, multiple: float = 3.0) -> pl.Expr:
+def supertrend(period: int = 10, multiple: float = 3.0) -> ByWindow:
     """The stop line in price units: `multiple` ATRs off the middle of the candle, and moving with the trend only.
 
     Olivier Seban. A path: two windows agree once the trend turned in both, however long that takes.
     """
-    return by_window(wheel.SUPERTREND, BAR, period, multiple, output=0)
+    return ByWindow(wheel.SUPERTREND, BAR, period, multiple, output=0)
 
 
 @indicator(memory=lambda period, multiple: None)
 def supertrend_side(period: int = 10, multiple: float = 3.0) -> pl.Expr:
     """1.0 while the close is above the SuperTrend, -1.0 while it is below."""
-    side = by_window(wheel.SUPERTREND, BAR, period, multiple, output=1)
+    side = ByWindow(wheel.SUPERTREND, BAR, period, multiple, output=1).expr
     return pl.when(side != 0).then(side)
 
 

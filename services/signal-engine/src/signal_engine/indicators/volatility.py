@@ -7,8 +7,8 @@ import polars as pl
 import polars_talib as ta
 import talib as wheel
 
-from signal_engine.indicators.bars import Bars, Floats, mean_of_last, over_bars
-from signal_engine.indicators.by_window import BAR, by_window
+from signal_engine.indicators.bars import Bars, Floats, OverBars, mean_of_last
+from signal_engine.indicators.by_window import BAR, ByWindow
 from signal_engine.indicators.indicator import CLOSE, HIGH, LOW, WINDOW, indicator, settling, span, talib, wilder
 
 NO_VARIANCE = 1e-14
@@ -24,30 +24,30 @@ def _keltner(period: int, atr_period: int, _: float) -> int:
 
 
 @indicator(memory=wilder)
-def atr(period: int = 14) -> pl.Expr:
+def atr(period: int = 14) -> ByWindow:
     """Average true range in price units, smoothed as Wilder did (alpha = 1 / period).
 
     J. Welles Wilder, New Concepts in Technical Trading Systems (1978).
     """
-    return by_window(wheel.ATR, BAR, period)
+    return ByWindow(wheel.ATR, BAR, period)
 
 
 @indicator(memory=_finite)
-def bollinger_upper(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+def bollinger_upper(period: int = 20, deviations: float = 2.0) -> OverBars:
     """The mean of `period` closes plus `deviations` of their standard deviations (population). John Bollinger."""
-    return over_bars(lambda bars: _band(bars, period, deviations))
+    return OverBars(lambda bars: _band(bars, period, deviations))
 
 
 @indicator(memory=_finite)
-def bollinger_lower(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+def bollinger_lower(period: int = 20, deviations: float = 2.0) -> OverBars:
     """The mean of `period` closes (`sma`) minus `deviations` of their standard deviations."""
-    return over_bars(lambda bars: _band(bars, period, -deviations))
+    return OverBars(lambda bars: _band(bars, period, -deviations))
 
 
 @indicator(memory=_finite)
-def bollinger_width(period: int = 20, deviations: float = 2.0) -> pl.Expr:
+def bollinger_width(period: int = 20, deviations: float = 2.0) -> OverBars:
     """Distance of the Bollinger bands as a share of their middle."""
-    return over_bars(lambda bars: _width(bars, period, deviations))
+    return OverBars(lambda bars: _width(bars, period, deviations))
 
 
 @indicator(memory=_keltner)
@@ -63,15 +63,15 @@ def keltner_lower(period: int = 20, atr_period: int = 10, multiple: float = 2.0)
 
 
 @indicator(memory=lambda period: period + 1)
-def highest(period: int = 20) -> pl.Expr:
+def highest(period: int = 20) -> OverBars:
     """Upper Donchian channel: the highest high of the `period` candles before this one."""
-    return over_bars(lambda bars: _highest_before(bars, bars.high, period))
+    return OverBars(lambda bars: _highest_before(bars, bars.high, period))
 
 
 @indicator(memory=lambda period: period + 1)
-def lowest(period: int = 20) -> pl.Expr:
+def lowest(period: int = 20) -> OverBars:
     """Lower Donchian channel: the lowest low of the `period` candles before this one."""
-    return over_bars(lambda bars: -_highest_before(bars, -bars.low, period))
+    return OverBars(lambda bars: -_highest_before(bars, -bars.low, period))
 
 
 @indicator(memory=lambda period: period + 1)

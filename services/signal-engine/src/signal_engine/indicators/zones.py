@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
-from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, Ints, over_bars
+from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, Ints, OverBars
 from signal_engine.indicators.indicator import indicator
 from signal_engine.indicators.spans import Spans, spans
 from signal_engine.indicators.structure import breaks_upwards
@@ -67,87 +66,87 @@ def gap_memory() -> int:
 
 
 @indicator(memory=block_memory)
-def order_block_bull_low(k: int = 3) -> pl.Expr:
+def order_block_bull_low(k: int = 3) -> OverBars:
     """Low of the latest falling candle before a break upwards; invalid once a candle closes below it."""
-    return over_bars(lambda bars: _bull_block(bars, k).low)
+    return OverBars(lambda bars: _bull_block(bars, k).low)
 
 
 @indicator(memory=block_memory)
-def order_block_bull_high(k: int = 3) -> pl.Expr:
+def order_block_bull_high(k: int = 3) -> OverBars:
     """High of that candle."""
-    return over_bars(lambda bars: _bull_block(bars, k).high)
+    return OverBars(lambda bars: _bull_block(bars, k).high)
 
 
 @indicator(memory=block_memory)
-def order_block_bull_bar(k: int = 3) -> pl.Expr:
+def order_block_bull_bar(k: int = 3) -> OverBars:
     """How many candles ago it was."""
-    return over_bars(lambda bars: _bull_block(bars, k).bar)
+    return OverBars(lambda bars: _bull_block(bars, k).bar)
 
 
 @indicator(memory=block_memory)
-def order_block_bull_confirmed(k: int = 3) -> pl.Expr:
+def order_block_bull_confirmed(k: int = 3) -> OverBars:
     """How many candles ago the break confirmed it."""
-    return over_bars(lambda bars: _bull_block(bars, k).confirmed)
+    return OverBars(lambda bars: _bull_block(bars, k).confirmed)
 
 
 @indicator(memory=block_memory)
-def order_block_bear_low(k: int = 3) -> pl.Expr:
+def order_block_bear_low(k: int = 3) -> OverBars:
     """Low of the latest rising candle before a break downwards."""
-    return over_bars(lambda bars: _bear_block(bars, k).low)
+    return OverBars(lambda bars: _bear_block(bars, k).low)
 
 
 @indicator(memory=block_memory)
-def order_block_bear_high(k: int = 3) -> pl.Expr:
+def order_block_bear_high(k: int = 3) -> OverBars:
     """High of that candle; invalid once a candle closes above it."""
-    return over_bars(lambda bars: _bear_block(bars, k).high)
+    return OverBars(lambda bars: _bear_block(bars, k).high)
 
 
 @indicator(memory=block_memory)
-def order_block_bear_bar(k: int = 3) -> pl.Expr:
+def order_block_bear_bar(k: int = 3) -> OverBars:
     """How many candles ago it was."""
-    return over_bars(lambda bars: _bear_block(bars, k).bar)
+    return OverBars(lambda bars: _bear_block(bars, k).bar)
 
 
 @indicator(memory=block_memory)
-def order_block_bear_confirmed(k: int = 3) -> pl.Expr:
+def order_block_bear_confirmed(k: int = 3) -> OverBars:
     """How many candles ago the break confirmed it."""
-    return over_bars(lambda bars: _bear_block(bars, k).confirmed)
+    return OverBars(lambda bars: _bear_block(bars, k).confirmed)
 
 
 @indicator(memory=gap_memory)
-def fvg_bull_low() -> pl.Expr:
+def fvg_bull_low() -> OverBars:
     """High of the candle before the latest gap upwards; filled once the price trades down to it."""
-    return over_bars(lambda bars: bull_gap(bars).low)
+    return OverBars(lambda bars: bull_gap(bars).low)
 
 
 @indicator(memory=gap_memory)
-def fvg_bull_high() -> pl.Expr:
+def fvg_bull_high() -> OverBars:
     """Low of the candle after that gap."""
-    return over_bars(lambda bars: bull_gap(bars).high)
+    return OverBars(lambda bars: bull_gap(bars).high)
 
 
 @indicator(memory=gap_memory)
-def fvg_bull_bar() -> pl.Expr:
+def fvg_bull_bar() -> OverBars:
     """How many candles ago the gap's middle candle was; 1 on the candle that confirms it."""
-    return over_bars(lambda bars: bull_gap(bars).bar)
+    return OverBars(lambda bars: bull_gap(bars).bar)
 
 
 @indicator(memory=gap_memory)
-def fvg_bear_low() -> pl.Expr:
+def fvg_bear_low() -> OverBars:
     """High of the candle after the latest gap downwards."""
-    return over_bars(lambda bars: _bear_gap(bars).low)
+    return OverBars(lambda bars: _bear_gap(bars).low)
 
 
 @indicator(memory=gap_memory)
-def fvg_bear_high() -> pl.Expr:
+def fvg_bear_high() -> OverBars:
     """Low of the candle before that gap; filled once the price trades up to it."""
-    return over_bars(lambda bars: _bear_gap(bars).high)
+    return OverBars(lambda bars: _bear_gap(bars).high)
 
 
 @indicator(memory=gap_memory)
-def fvg_bear_bar() -> pl.Expr:
+def fvg_bear_bar() -> OverBars:
     """How many candles ago the gap's middle candle was; 1 on the candle that confirms it."""
-    return over_bars(lambda bars: _bear_gap(bars).bar)
+    return OverBars(lambda bars: _bear_gap(bars).bar)
 
 
 def bull_block(bars: Bars, breaks: Ints) -> Zones:

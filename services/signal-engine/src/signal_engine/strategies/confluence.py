@@ -11,7 +11,7 @@ from pydantic import Field
 
 from signal_engine import indicators as ind
 from signal_engine.strategies.strategy import Judgement, Params, Row, Strategy, confidence, ramp
-from signal_engine.strategies.votes import ALL_POINTS, COLUMNS, FIELDS, HIGHER, JUDGED, LANDSCAPE, VOTES, Vote
+from signal_engine.strategies.votes import ALL_POINTS, COLUMNS, FIELDS, HIGHER, JUDGED, VOTES, Vote
 from tocsin_common.events import Side
 
 POINTS = "points_for_long"
@@ -44,9 +44,6 @@ class Confluence(Strategy[ConfluenceParams]):
 
     def higher(self) -> Mapping[str, Sequence[pl.Expr]]:
         return HIGHER
-
-    def memory(self, expr: pl.Expr) -> int:
-        return ind.landscape_memory(3) if expr.meta.output_name() == LANDSCAPE else super().memory(expr)
 
     def recent(self) -> list[pl.Expr]:
         points = reduce(add, (vote.points * vote.expr for vote in VOTES))

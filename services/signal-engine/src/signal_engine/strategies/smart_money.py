@@ -41,10 +41,6 @@ class SmartMoney(Strategy[SmartMoneyParams]):
     def indicators(self) -> list[pl.Expr]:
         return [ind.landscape(self.params.swing)]
 
-    def memory(self, expr: pl.Expr) -> int:
-        p = self.params
-        return ind.landscape_memory(p.swing) if expr.meta.output_name() == self._column else super().memory(expr)
-
     def recent(self) -> list[pl.Expr]:
         return [pl.col(self._column).struct.field(name).alias(name) for name in ind.LANDSCAPE_FIELDS]
 
