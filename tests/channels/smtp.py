@@ -46,7 +46,7 @@ class _Closable(SMTP):
 @dataclass
 class SmtpServer(Recorder):
     """`user` and `password`: a login is required. `tls`: a server context; STARTTLS is then required,
-    or TLS from the start if `implicit_tls`."""
+    or TLS from the start if `implicit_tls`. `wire`: every accepted mail, byte for byte."""
 
     user: str = ""
     password: str = ""
@@ -54,6 +54,7 @@ class SmtpServer(Recorder):
     implicit_tls: bool = False
     port: int = 0
     host: str = "127.0.0.1"
+    wire: list[bytes] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _connections: list[_Closable] = field(default_factory=list)
 
@@ -128,6 +129,7 @@ class _Handler:
         assert isinstance(envelope.content, bytes)
         mail = message_from_bytes(envelope.content, policy=mail_policy)
         assert isinstance(mail, EmailMessage)
+        self.server.wire.append(envelope.content)
         ref = f"q{len(self.server.accepted) + 1}"
         await self.server.accept(
             text=f"{mail['Subject']}\n{plain(mail)}",

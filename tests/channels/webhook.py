@@ -7,7 +7,9 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from tests.channels.http_server import Inbox
@@ -17,11 +19,15 @@ TOLERANCE_S = 300
 
 @dataclass
 class WebhookServer(Inbox):
-    """`url` is where to post. Without a `secret` signatures are not asked for. `ids` holds every webhook-id once."""
+    """`url` is where to post. Without a `secret` signatures are not asked for. `ids` holds every webhook-id once.
+
+    `challenged` is what it says to whoever asks whether it wants alerts: yes, unless told otherwise.
+    """
 
     secret: str = ""
     path: str = "/hook"
     ids: dict[str, int] = field(default_factory=dict)
+    challenged: Callable[[dict[str, Any]], Any] = lambda event: {"challenge": event["data"]["challenge"]}
 
     @property
     def url(self) -> str:
@@ -38,6 +44,8 @@ class WebhookServer(Inbox):
         if problem := self._problem(request, body):
             return web.Response(status=401, text=problem)
         event = json.loads(body)
+        if event["type"] == "verification":
+            return web.json_response(self.challenged(event))
         data = event["data"]
         lines = [data["title"], data["text"], *(f"{name}: {value}" for name, value in data["fields"].items())]
         key = request.headers["webhook-id"]

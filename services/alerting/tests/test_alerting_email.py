@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from tests.channels import SmtpServer, self_signed
 
 from alerting.channels import Message
 from alerting.channels.email import Email, Server, compose
+from alerting.links import Links
+from alerting.voice import Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 
@@ -80,6 +83,33 @@ async def test_a_connection_the_server_closed_meanwhile_is_not_used_again() -> N
         await email.send(message("2"), INBOX)
         assert len(server.accepted) == 2
         await email.close()
+
+
+async def test_every_mail_can_be_unsubscribed_with_one_click_byte_for_byte() -> None:
+    links = Links("https://alerts.example.org/tocsin", "k" * 32)
+    long = replace(message(), subscriber_id="somebody with a long id " * 7, voice=Voice("id"))
+    url = links.unsubscribe(long.subscriber_id, INBOX)
+    async with SmtpServer() as server:
+        email = Email(Server("127.0.0.1", server.port, "none", 2.0), sender=SENDER, links=links)
+        for _ in range(2):
+            await email.send(long, INBOX)
+        await email.close()
+    assert len(url) > 200
+    for wire, mail in zip(server.wire, server.accepted, strict=True):
+        assert f"\r\nList-Unsubscribe: <{url}>\r\n".encode() in wire
+        assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in wire
+        assert max(map(len, wire.split(b"\r\n"))) <= 998
+        assert f"Berhenti berlangganan: {url}" in mail.text
+        assert f'href="{url}"' in mail.raw.get_body(("html",)).get_content()
+    assert server.accepted[0].key == server.accepted[1].key
+
+
+async def test_without_a_public_address_there_is_no_link() -> None:
+    async with SmtpServer() as server:
+        email = Email(Server("127.0.0.1", server.port, "none", 2.0), sender=SENDER)
+        await email.send(message(), INBOX)
+        await email.close()
+        assert b"nsubscribe" not in server.wire[0]
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ LEASES = Bucket("leases", history=1, expires=True)
 """Who does what only one may do (`bus.leases`). Synced: a lease that a crashed server forgot would have two holders."""
 PROGRESS = Bucket("progress", durability="async", history=1)
 """How far each replica of market-ingest and of signal-engine has come, for the ones that write the clock."""
-BUCKETS = (ALERT_RULES, SUBSCRIBERS, SILENCES, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS)
+VERIFICATIONS = Bucket("verifications", history=1, expires=True)
+"""What is open to be confirmed: digests of codes and addresses, for a day."""
+BUCKETS = (ALERT_RULES, SUBSCRIBERS, SILENCES, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS, VERIFICATIONS)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from random import Random
 from secrets import token_hex
 
 from alerting.audience import Doorkeeper
 from alerting.bot.wiring import run_bot
-from alerting.channels import SHOW_PICTURES
-from alerting.channels.open import open_channels
+from alerting.channels import SHOW_PICTURES, Channel
+from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
@@ -22,6 +22,10 @@ from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
 from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
+from alerting.verification.core import Verification
+from alerting.verification.leaving import Leaving
+from alerting.verification.opened import Opened
+from alerting.verification.serving import serve as serve_doorway
 from tocsin_common.bus.leases import Lease
 from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
@@ -42,6 +46,7 @@ async def serve(service: Service[Settings]) -> None:
     channels = open_channels(settings)
     for channel in channels.values():
         service.stack.push_async_callback(channel.close)
+    await open_doorway(service, management, channels, metrics)
     pictures = await open_pictures(service, channels.keys(), metrics)
     senders: dict[ChannelName, Sender] = {}
     for name in CHANNELS:
@@ -75,6 +80,18 @@ async def serve(service: Service[Settings]) -> None:
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
     lease = Lease(bus.bucket(LEASES), LEASE_KEY, token_hex(6).encode())
     service.spawn(Keeper(bus, lease, metrics).run(service.stop))
+
+
+async def open_doorway(
+    service: Service[Settings], management: Management, channels: Mapping[ChannelName, Channel], metrics: Metrics
+) -> Verification:
+    """Where addresses are confirmed and unsubscribed."""
+    settings, bus = service.settings.alerting, service.bus
+    links, challenge = links_of(settings.links), open_challenge(settings)
+    service.stack.push_async_callback(challenge.close)
+    verification = Verification(management, Opened(bus), channels, challenge, links, metrics)
+    await serve_doorway(service.stack, bus, verification, Leaving(management, links, metrics))
+    return verification
 
 
 async def open_pictures(service: Service[Settings], channels: Set[ChannelName], metrics: Metrics) -> Pictures | None:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from alerting.channels.vapid import signing_key
+from alerting.links import KEY_CHARS_MIN, PUBLIC_URL
 from tocsin_common.config import CommonSettings, Section
 from tocsin_common.events import ChannelName
 
@@ -84,6 +85,28 @@ class WebPushSection(Section):
         return self
 
 
+class LinksSection(Section):
+    public_url: str | None = Field(
+        default=None,
+        description="Where the gateway is reached from outside, https; without it mails have no links to confirm or "
+        "unsubscribe.",
+        pattern=PUBLIC_URL,
+    )
+    key: SecretStr | None = Field(
+        default=None,
+        description=f"Seals the links, at least {KEY_CHARS_MIN} characters (`openssl rand -base64 32`). A new one "
+        "voids the links of all mails sent before.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.public_url is None) != (self.key is None):
+            raise ValueError("`public_url` and `key` go together")
+        if self.key is not None and len(self.key.get_secret_value()) < KEY_CHARS_MIN:
+            raise ValueError(f"`key` must have at least {KEY_CHARS_MIN} characters")
+        return self
+
+
 class DeliverySection(Section):
     ttl_s: float = Field(
         default=3600.0, gt=0, le=7 * 86400, description="An alert not delivered after this time expires."
@@ -137,6 +160,7 @@ class AlertingSection(Section):
     discord: DiscordSection = DiscordSection()
     webhook: WebhookSection = WebhookSection()
     webpush: WebPushSection = WebPushSection()
+    links: LinksSection = LinksSection()
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
     api: ApiSection = ApiSection()

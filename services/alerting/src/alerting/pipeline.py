@@ -19,6 +19,7 @@ from alerting.channels import SHOW_PICTURES
 from alerting.content import Content
 from alerting.digests.later import Later, late_from, later, line_of, with_late_ones
 from alerting.limits import Rung
+from alerting.places import at_places
 from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.events import (
@@ -187,13 +188,10 @@ def deliveries_of(match: Match, subscriber: Subscriber) -> list[Delivery]:
 
 def deliveries(alert_id: str, subscriber: Subscriber) -> list[Delivery]:
     """Every delivery there could be of an alert, or of a digest, to a subscriber."""
-    places: dict[ChannelName, int] = {}
-    found = []
-    for destination in subscriber.destinations:
-        place = places[destination.channel] = places.get(destination.channel, -1) + 1
-        delivery_id = delivery_id_of(alert_id, subscriber.subscriber_id, destination.channel, place)
-        found.append(Delivery(delivery_id, place, destination))
-    return found
+    return [
+        Delivery(delivery_id_of(alert_id, subscriber.subscriber_id, one.channel, place), place, one)
+        for place, one in at_places(subscriber)
+    ]
 
 
 def delivery_id_of(alert_id: str, subscriber_id: str, channel: ChannelName, place: int) -> str:

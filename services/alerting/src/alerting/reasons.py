@@ -41,6 +41,20 @@ class Refused(StrEnum):
     TOO_MANY = "too_many"
 
 
+class Unconfirmed(StrEnum):
+    """Why a destination is not asked to confirm, does not count as confirmed, or is not unsubscribed."""
+
+    NO_DESTINATION = "no_destination"
+    UNSUBSCRIBED = "unsubscribed"
+    NOT_VERIFIABLE = "not_verifiable"
+    CHANNEL_NOT_CONFIGURED = "channel_not_configured"
+    ASKED_TOO_OFTEN = "asked_too_often"
+    UNKNOWN_CODE = "unknown_code"
+    UNKNOWN_LINK = "unknown_link"
+    ADDRESS_CHANGED = "address_changed"
+    WRONG_CHANNEL = "wrong_channel"
+
+
 class NoPicture(StrEnum):
     """Why an alert of a signal went without its picture."""
 
@@ -79,5 +93,6 @@ class Undelivered(StrEnum):
     BAD_ADDRESS = "bad_address"
     FORBIDDEN_ADDRESS = "forbidden_address"
     BAD_SECRET = "bad_secret"
+    WRONG_ANSWER = "wrong_answer"
     TLS_UNAVAILABLE = "tls_unavailable"
     CONSOLE_OFF = "console_off"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tocsin_common.requests import management
+from tocsin_common.requests import management, verification
 from tocsin_common.requests.endpoint import Endpoint
 from tocsin_common.requests.market import HISTORY, HistoryReply, HistoryRequest
 
@@ -21,6 +21,9 @@ ENDPOINTS: tuple[Endpoint[msgspec.Struct, msgspec.Struct], ...] = (  # type: ign
     management.SEND_TEST,
     management.DELIVERY_LOG,
     management.WHY,
+    verification.VERIFY,
+    verification.CONFIRM,
+    verification.UNSUBSCRIBE,
 )
 
 __all__ = ["ENDPOINTS", "HISTORY", "Endpoint", "HistoryReply", "HistoryRequest"]

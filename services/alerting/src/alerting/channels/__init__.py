@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination
@@ -26,12 +26,20 @@ class Ambiguous(Retryable):
     """No answer that can be believed: the receiver may or may not have taken the message."""
 
 
+class Action(NamedTuple):
+    """A link and what it says."""
+
+    label: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
 
     `picture` is a PNG; it says nothing that the text does not say. `silent`: it should make no sound where it arrives.
-    `voice` is how it was written, for what a channel adds.
+    `voice` is how it was written, for what a channel adds, `subscriber_id` whom it was written to. `action`: what its
+    reader is asked to do, and where.
     """
 
     delivery_id: str
@@ -43,6 +51,8 @@ class Message:
     picture: bytes | None = None
     silent: bool = False
     voice: Voice = RECORD
+    subscriber_id: str = ""
+    action: Action | None = None
 
 
 class Channel(Protocol):

@@ -54,7 +54,7 @@ def payload(message: Message) -> dict[str, object]:
     """One embed within Discord's limits; nobody is mentioned, and markup in the text stays text."""
     title = escaped(one_line(message.title), TITLE_MAX)
     moment = datetime.fromtimestamp(message.ts_ms / 1000, UTC).isoformat()
-    embed = DiscordEmbed(title=title, timestamp=moment)
+    embed = DiscordEmbed(title=title, timestamp=moment, url=message.action.url if message.action else None)
     room = EMBED_MAX - utf16_length(title)
     for name, value in list(message.fields.items())[:FIELDS_MAX]:
         label, content = escaped(one_line(name), FIELD_NAME_MAX), escaped(value, FIELD_VALUE_MAX)

@@ -1,4 +1,7 @@
-"""E-mail, by SMTP. The Message-ID is made of the delivery id: a second copy is recognised as the same mail."""
+"""E-mail, by SMTP. The Message-ID is made of the delivery id: a second copy is recognised as the same mail.
+
+Where we have a public address, every mail can be unsubscribed with one click and without a login (RFC 8058).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as MAIL_POLICY
+from email.policy import Policy
 from email.utils import parseaddr
 from typing import Literal
 
@@ -20,6 +24,7 @@ import aiosmtplib
 from alerting.channels import Ambiguous, Message
 from alerting.channels.letter import PICTURE_ID, page, plain
 from alerting.channels.text import cut, one_line
+from alerting.links import Links
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable, TocsinError
@@ -49,13 +54,15 @@ class Email:
 
     dedupes = True
 
-    def __init__(self, server: Server, *, sender: str) -> None:
+    def __init__(self, server: Server, *, sender: str, links: Links | None = None) -> None:
         self._server = server
         self._sender = sender
+        self._links = links
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
     async def send(self, message: Message, destination: Destination) -> str:
-        mail = compose(message, sender=self._sender, recipient=destination.address)
+        unsubscribe = self._links.unsubscribe(message.subscriber_id, destination) if self._links else ""
+        mail = compose(message, sender=self._sender, recipient=destination.address, unsubscribe=unsubscribe)
         try:
             client = await self._connected()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
@@ -96,8 +103,19 @@ class Email:
         return client
 
 
-def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
-    """The mail, as text and as HTML. Raises Rejected for a recipient that is not one plain address."""
+class _Url(str):
+    """A URL as a header of its own: in one line, whatever its length. Folded by the library it would become encoded
+    words, which no mail program reads as a URL (RFC 2369, section 2)."""
+
+    name = "List-Unsubscribe"
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: <{self}>{policy.linesep}"
+
+
+def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str = "") -> EmailMessage:
+    """The mail, as text and as HTML; `unsubscribe` is the URL that ends them. Raises Rejected for a recipient that is
+    not one plain address."""
     name, address = parseaddr(sender)
     mail = EmailMessage(policy=MAIL_POLICY)
     try:
@@ -109,8 +127,11 @@ def compose(message: Message, *, sender: str, recipient: str) -> EmailMessage:
     mail["Date"] = datetime.now(UTC)
     mail["Message-ID"] = f"<{message.delivery_id}@{address.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(plain(message))
-    mail.add_alternative(page(message), subtype="html")
+    if unsubscribe:
+        mail["List-Unsubscribe"] = _Url(unsubscribe)
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    mail.set_content(plain(message, unsubscribe))
+    mail.add_alternative(page(message, unsubscribe), subtype="html")
     if message.picture is not None:
         illustrate(mail, message.picture)
     return mail

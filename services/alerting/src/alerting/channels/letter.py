@@ -1,7 +1,7 @@
 """How a mail looks: as text, and as a page that mail programs agree on.
 
 They differ in what they can do: tables and inline styles work in all, a style sheet in most, so it only turns the page
-dark where the reader likes that. Nothing is loaded from anywhere; the picture comes with the mail.
+dark where the reader likes that. Nothing is loaded from anywhere; the picture comes with the mail. Links lead to us.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ Helvetica,Arial,sans-serif">
 <tr><td class="ink" style="padding:14px 28px 0;color:#14181f">
 <h1 style="margin:0;font-size:23px;line-height:30px;font-weight:650">$title</h1>
 </td></tr>
-$text$picture$fields<tr><td class="dim" style="padding:22px 28px 24px;color:#8a93a1;font-size:11px;line-height:16px">
-$alert
+$text$picture$fields$action<tr><td class="dim" style="padding:22px 28px 24px;color:#8a93a1;font-size:11px;\
+line-height:16px">
+$foot
 </td></tr>
 </table>
 </td></tr>
@@ -85,15 +86,27 @@ font-weight:600;word-break:break-word">$value</td>
 """)
 
 
-def plain(message: Message) -> str:
-    """Text, then one aligned line per field."""
+_ACTION = Template("""<tr><td style="padding:22px 28px 0">
+<a href="$url" style="display:inline-block;padding:11px 22px;background:#c47f17;border-radius:8px;color:#ffffff;\
+font-size:15px;font-weight:600;text-decoration:none">$label</a>
+</td></tr>
+""")
+
+_UNSUBSCRIBE = Template('<a href="$url" class="dim" style="color:#8a93a1;text-decoration:underline">$label</a>')
+
+
+def plain(message: Message, unsubscribe: str = "") -> str:
+    """Text, then one aligned line per field, then the links."""
     width = max((len(name) for name in message.fields), default=0)
     lines = [f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.fields.items()]
-    return "\n\n".join(part for part in (cut(message.text, TEXT_MAX), "\n".join(lines)) if part) + "\n"
+    links = [f"{message.action.label}: {message.action.url}"] if message.action else []
+    links += [f"{message.voice.say('letter.unsubscribe')}: {unsubscribe}"] if unsubscribe else []
+    parts = (cut(message.text, TEXT_MAX), "\n".join(lines), "\n".join(links))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def page(message: Message) -> str:
-    """A card with title, text, picture and fields."""
+def page(message: Message, unsubscribe: str = "") -> str:
+    """A card with title, text, picture, fields and what is to be done; below, how to get no more of them."""
     title = html.escape(one_line(message.title))
     text = html.escape(cut(message.text, TEXT_MAX)).replace("\n", "<br>\n")
     rows = "".join(
@@ -108,5 +121,17 @@ def page(message: Message) -> str:
         text=_TEXT.substitute(text=text) if text else "",
         picture=_PICTURE.substitute(picture=PICTURE_ID, title=title) if message.picture is not None else "",
         fields=_FIELDS.substitute(rows=rows) if rows else "",
-        alert=html.escape(message.voice.say("letter.alert", alert_id=message.alert_id)),
+        action=_linked(_ACTION, message.action.label, message.action.url) if message.action else "",
+        foot=_foot(message, unsubscribe),
     )
+
+
+def _foot(message: Message, unsubscribe: str) -> str:
+    say = message.voice.say
+    alert = html.escape(say("letter.alert", alert_id=message.alert_id)) if message.alert_id else ""
+    link = _linked(_UNSUBSCRIBE, say("letter.unsubscribe"), unsubscribe) if unsubscribe else ""
+    return "<br>\n".join(part for part in (alert, link) if part)
+
+
+def _linked(template: Template, label: str, url: str) -> str:
+    return template.substitute(label=html.escape(label), url=html.escape(url))

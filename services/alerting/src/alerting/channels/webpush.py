@@ -99,6 +99,8 @@ def payload(message: Message) -> bytes:
         "ts_ms": message.ts_ms,
         "silent": message.silent,
     }
+    if message.action is not None:
+        said["url"] = message.action.url
     room = PLAIN_MAX - len(msgspec.json.encode(said))
     for name, value in message.fields.items():
         label, content = _fitting(one_line(name), FIELD_MAX), _fitting(value, FIELD_MAX)

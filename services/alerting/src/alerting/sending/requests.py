@@ -84,4 +84,5 @@ def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
         picture=picture,
         silent=due.silent,
         voice=voice,
+        subscriber_id=due.subscriber_id,
     )

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from api_gateway.http import routes, stream, summaries
+from api_gateway.http import links, routes, stream, summaries
 from api_gateway.http.auth import Authentication
 from api_gateway.http.guard import Guard
 from api_gateway.http.models import Problem
@@ -62,6 +62,7 @@ def create_app(parts: Parts) -> ASGIApp:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to whatever host the request names
         middleware=[
             Middleware(Guard, metrics=parts.metrics, live_route=f"{PREFIX}/stream"),
             Middleware(Authentication, keyring=parts.keyring, bound_host=parts.bound_host),
@@ -69,6 +70,7 @@ def create_app(parts: Parts) -> ASGIApp:
         responses=_problem_responses(),
     )
     add_handlers(app)
+    links.add_routes(app.router, parts.bus)
     app.router.prefix = PREFIX  # routes of the application itself: matching an included router's costs more
     routes.add_routes(app.router, parts.store)
     summaries.add_routes(app.router, parts.store, parts.bus, parts.health, parts.projector_state)
