@@ -27,6 +27,13 @@ class DiscordServer(HttpServer):
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post("/api/webhooks/{webhook}/{token}", self._execute)
+        app.router.add_get("/api/webhooks/{webhook}/{token}", self._describe)
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        """The webhook itself, as its token shows it."""
+        if not hmac.compare_digest(request.match_info["token"], self.token):
+            return web.json_response({"message": "Unknown Webhook", "code": 10015}, status=404)
+        return web.json_response({"id": self.webhook_id, "type": 1, "guild_id": "7", "channel_id": "1"})
 
     def error(self, status: int, retry_after_s: float | None) -> web.Response:
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}

@@ -484,6 +484,7 @@ KNOWN: dict[str, AnyEvent] = {
         ts_ms=T0,
         queued_ms=T0 + 5,
         deadline_ms=T0 + 600_000,
+        answers=["d1", "d2"],
         silent=True,
         severity="critical",
         language="id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import re
 import traceback
@@ -23,7 +24,7 @@ from tests.channels import (
     WebhookServer,
 )
 
-from alerting.channels import Ambiguous, Channel, Message
+from alerting.channels import Ambiguous, Channel, Message, Original
 from alerting.channels.discord import Discord
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
@@ -146,6 +147,30 @@ SILENCE: dict[str, Callable[[Accepted], bool]] = {
 """Whether what was accepted asks for silence."""
 
 
+def answered(accepted: Accepted) -> object:
+    """What Telegram was asked to answer."""
+    asked = accepted.raw.get("reply_parameters")
+    return json.loads(asked) if isinstance(asked, str) else asked
+
+
+ANSWERS: dict[str, Callable[[Accepted, Original], bool]] = {
+    "telegram": lambda accepted, original: (
+        answered(accepted) == {"message_id": int(original.reference), "allow_sending_without_reply": True}
+    ),
+    "discord": lambda accepted, original: (
+        accepted.raw["embeds"][0].get("url") == f"https://discord.com/channels/7/1/{original.reference}"
+    ),
+    "email": lambda accepted, original: (
+        [accepted.raw["In-Reply-To"], accepted.raw["References"]] == [f"<{original.delivery_id}@example.org>"] * 2
+    ),
+    "webhook": lambda accepted, original: accepted.raw["data"]["in_reply_to"] == original.delivery_id,
+    "webpush": lambda accepted, original: (
+        accepted.headers["Topic"] == accepted.raw["tag"] == original.delivery_id != accepted.raw["delivery_id"]
+    ),
+}
+"""Whether what was accepted is an answer to the original."""
+
+
 @pytest.fixture(params=RIGS)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with RIGS[request.param]() as rig:
@@ -187,6 +212,17 @@ async def test_a_silent_message_makes_no_sound_where_the_channel_knows_silence(r
     for silent in (False, True):
         await rig.channel.send(replace(message, delivery_id=f"d{silent}", silent=silent), rig.destination)
     assert [SILENCE[rig.name](accepted) for accepted in rig.server.accepted] == [False, rig.name != "email"]
+
+
+async def test_news_answer_the_message_that_they_are_news_of(rig: Rig, message: Message) -> None:
+    original = Original("o" * 26, await rig.channel.send(replace(message, delivery_id="o" * 26), rig.destination))
+    await rig.channel.send(replace(message, answers=original), rig.destination)
+    assert [ANSWERS[rig.name](accepted, original) for accepted in rig.server.accepted] == [False, True]
+
+
+async def test_a_message_arrives_also_where_its_original_makes_no_sense(rig: Rig, message: Message) -> None:
+    await rig.channel.send(replace(message, answers=Original("o" * 26, "\N{BELL} ")), rig.destination)
+    assert message.title in rig.server.accepted[0].text
 
 
 async def test_a_channel_says_nothing_of_its_own(rig: Rig, message: Message) -> None:

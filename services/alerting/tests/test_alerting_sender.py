@@ -151,6 +151,20 @@ async def test_a_delivery_is_recorded_before_and_after_it_is_sent(discord: tuple
     assert desk.count("deliveries_sent_total") == 1
 
 
+async def test_news_answer_the_first_of_its_originals_that_was_sent(discord: tuple[Desk, DiscordServer]) -> None:
+    desk, server = discord
+    first, unsent = await desk.queue("signal"), await desk.queue("unsent")
+    await desk.sender.handle(first)
+    news = await desk.queue("outcome")
+    ids = [one.event.delivery_id for one in (unsent, first) if isinstance(one.event, SendDue)]
+    assert isinstance(news.event, SendDue)
+    await desk.sender.handle(Incoming(replace(news.event, answers=["unheard-of", *ids]), news.message))
+    assert [accepted.raw["embeds"][0].get("url") for accepted in server.accepted] == [
+        None,
+        f"https://discord.com/channels/7/1/{server.accepted[0].ref}",
+    ]
+
+
 async def test_work_given_twice_is_done_once(hook: tuple[Desk, WebhookServer]) -> None:
     desk, server = hook
     incoming = await desk.queue()

@@ -56,7 +56,7 @@ class Match:
     @classmethod
     def of(cls, rule: AlertRule, revision: int, cause: Cause, stored_ms: int) -> Match:
         cause_id = cause_id_of(cause)
-        alert_id = derive("alert", rule.rule_id, cause_id)
+        alert_id = alert_id_of(rule.rule_id, cause_id)
         return cls(rule, revision, cause, stored_ms, cause_id, alert_id, time_of(cause))
 
     @property
@@ -85,6 +85,10 @@ class Match:
         closes = isinstance(self.cause, SignalRaised | Spike | Reached)
         length_ms = TIMEFRAME_MS[_timeframe_of(self.cause) or self.rule.candle]
         return (ts_ms - closes) // length_ms == (self.ts_ms - closes) // length_ms
+
+
+def alert_id_of(rule_id: str, cause_id: str) -> str:
+    return derive("alert", rule_id, cause_id)
 
 
 def _timeframe_of(cause: Cause) -> str | None:

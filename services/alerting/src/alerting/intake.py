@@ -22,6 +22,7 @@ from alerting.redo import Redo
 from alerting.rules import Rules
 from alerting.snapshots import Snapshot, Snapshots
 from alerting.system import Trouble, of_a_letter
+from alerting.threads import threaded
 from alerting.watch import Counts, Watch
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
@@ -133,6 +134,7 @@ class Intake:
             await self._redo.look_up(matches, self._pipeline.door.subscribers)
         await recall(self._bus, self._rung, matches)
         outbox = self._pipeline.run(matches, self._rung, before, now_ms=self._now_ms())
+        outbox.due = threaded(outbox.due, matches, self._rules, self._pipeline.door.subscribers)
         self._redo.through = max(self._redo.through, last)
         self._count(outbox)
         return outbox

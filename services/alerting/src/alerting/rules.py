@@ -7,7 +7,7 @@ watch, those on prices sorted (`levels`): a change of one costs its own instrume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from alerting.grouped import Grouped
@@ -28,6 +28,9 @@ from tocsin_common.documents import (
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 
 R = TypeVar("R", bound=Rule)
+
+Facets = tuple[str | None, ...]
+"""What an event is in each respect that rules look at; None: not known."""
 
 Criteria = tuple[Sequence[str], ...]
 """What a rule wants of each facet of an event; an empty list means any."""
@@ -121,6 +124,10 @@ class Rules:
         """The enabled rules that want to know of this trouble."""
         return self._wanting(SystemRule, (event, service, reason))
 
+    def on_signals(self, facets: Facets) -> Iterator[SignalRule]:
+        """The rules that may have rung for a signal with these facets, as far as they are known, also disabled ones."""
+        return (rule for rule in self._rules.values() if isinstance(rule, SignalRule) and wants(rule, facets))
+
     def on_indicators(self) -> list[IndicatorRule]:
         """All enabled rules on indicators."""
         return [rule for rule in self._rules.values() if isinstance(rule, IndicatorRule) and rule.enabled]
@@ -145,9 +152,11 @@ class Rules:
         return answer
 
 
-def wants(rule: Rule, facets: tuple[str, ...]) -> bool:
+def wants(rule: Rule, facets: Facets) -> bool:
     """Whether a rule wants an event with these facets."""
-    return all(not wanted or given in wanted for wanted, given in zip(criteria(rule), facets, strict=True))
+    return all(
+        given is None or not wanted or given in wanted for wanted, given in zip(criteria(rule), facets, strict=True)
+    )
 
 
 def criteria(rule: Rule) -> Criteria:

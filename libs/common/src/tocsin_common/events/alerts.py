@@ -124,6 +124,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     sound. Each severity has a subject of its own: where a queue waits, the more urgent go first. What is said is in
     `language`, with times in `zone` (an IANA time zone). `digest`: it is for these lines, and says when it is sent what
     they are.
+    `answers`: deliveries on the same channel; the message is an answer to the first of them that was sent.
     """
 
     delivery_id: str
@@ -143,6 +144,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     late_ms: int = 0
     late_dropped: bool = False
     signal: SignalRaised | None = None
+    answers: list[str] = []
     silent: bool = False
     severity: Severity = "info"
     language: Language = "en"

@@ -34,12 +34,20 @@ class Action(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """A message that was sent to the same place before; `reference` is what the channel returned for it."""
+
+    delivery_id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
 
     `picture` is a PNG; it says nothing that the text does not say. `silent`: it should make no sound where it arrives.
     `voice` is how it was written, for what a channel adds, `subscriber_id` whom it was written to. `action`: what its
-    reader is asked to do, and where.
+    reader is asked to do, and where. `answers`: it is news of what the original told.
     """
 
     delivery_id: str
@@ -53,6 +61,7 @@ class Message:
     voice: Voice = RECORD
     subscriber_id: str = ""
     action: Action | None = None
+    answers: Original | None = None
 
 
 class Channel(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import structlog
 
@@ -30,5 +31,6 @@ class Console:
         """Nothing to close."""
 
 
-def _plain(message: Message) -> dict[str, dict[str, str]]:
-    return {"fields": dict(message.fields)}
+def _plain(message: Message) -> dict[str, Any]:
+    answers = {"in_reply_to": message.answers.delivery_id} if message.answers else {}
+    return {"fields": dict(message.fields), **answers}

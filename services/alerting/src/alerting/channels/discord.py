@@ -7,18 +7,20 @@ a limit, raises on every answer that is not JSON (also on the success 204) and s
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 from discord_webhook import DiscordEmbed, DiscordWebhook
 from yarl import URL
 
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Original
 from alerting.channels.http import Answer, Outbound
 from alerting.channels.text import cut, one_line, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
-from tocsin_common.errors import Rejected
+from tocsin_common.errors import Rejected, Retryable
 
 TITLE_MAX, DESCRIPTION_MAX, FIELDS_MAX, FIELD_NAME_MAX, FIELD_VALUE_MAX, EMBED_MAX = 256, 4096, 25, 256, 1024, 6000
 """https://discord.com/developers/docs/resources/message#embed-object-embed-limits"""
@@ -30,31 +32,58 @@ MARKUP = re.compile(r"[\\*_~`|\[\]<>]|^\s*[#+-]", re.MULTILINE)
 """What Discord would read as formatting: anywhere in a line, and headings and lists at its beginning."""
 
 
+CHANNELS_URL = "https://discord.com/channels"
+CHANNELS_MAX = 10_000
+"""Webhooks whose channels are remembered."""
+
+Snowflake = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")]
+
+
 class Discord:
-    """Posts one embed and waits for the message Discord made of it."""
+    """Posts one embed and waits for the message Discord made of it.
+
+    Webhooks cannot answer a message, so the title of an answer links to its original.
+    """
 
     dedupes = False
 
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
+        self._channels: dict[URL, str] = {}
 
     async def send(self, message: Message, destination: Destination) -> str:
         try:
-            url = str(URL(destination.address).update_query(wait="true"))
+            address = URL(destination.address)
+            url = str(address.update_query(wait="true"))
         except ValueError:
             raise Rejected(Undelivered.BAD_ADDRESS, "not a URL") from None
-        body = msgspec.json.encode(payload(message))
+        link = await self._link(address, message.answers) if message.answers else None
+        body = msgspec.json.encode(payload(message, link))
         return message_id(await self._outbound.post(url, body, {"Content-Type": "application/json"}))
+
+    async def _link(self, address: URL, original: Original) -> str | None:
+        """Where a message of this webhook can be seen; None where Discord does not say."""
+        if address not in self._channels:
+            with suppress(Rejected, Retryable, msgspec.DecodeError):
+                answer = await self._outbound.get(str(address.with_query(None)))
+                there = msgspec.json.decode(answer.body, type=_Webhook)
+                if len(self._channels) >= CHANNELS_MAX:
+                    del self._channels[next(iter(self._channels))]
+                thread = address.query.get("thread_id", there.channel_id)
+                self._channels[address] = f"{CHANNELS_URL}/{there.guild_id}/{thread}"
+        channel = self._channels.get(address)
+        return f"{channel}/{original.reference}" if channel and original.reference.isdecimal() else None
 
     async def close(self) -> None:
         await self._outbound.close()
 
 
-def payload(message: Message) -> dict[str, object]:
+def payload(message: Message, link: str | None = None) -> dict[str, object]:
     """One embed within Discord's limits; nobody is mentioned, and markup in the text stays text."""
     title = escaped(one_line(message.title), TITLE_MAX)
     moment = datetime.fromtimestamp(message.ts_ms / 1000, UTC).isoformat()
-    embed = DiscordEmbed(title=title, timestamp=moment, url=message.action.url if message.action else None)
+    link = message.action.url if message.action else link
+    embed = DiscordEmbed(title=title, timestamp=moment, url=link)
     room = EMBED_MAX - utf16_length(title)
     for name, value in list(message.fields.items())[:FIELDS_MAX]:
         label, content = escaped(one_line(name), FIELD_NAME_MAX), escaped(value, FIELD_VALUE_MAX)
@@ -89,6 +118,13 @@ def message_id(answer: Answer) -> str:
         return msgspec.json.decode(answer.body, type=_Created).id
     except msgspec.DecodeError:
         raise Ambiguous(Undelivered.BAD_REPLY, "not the JSON of a message") from None
+
+
+class _Webhook(msgspec.Struct):
+    """https://discord.com/developers/docs/resources/webhook#get-webhook-with-token"""
+
+    guild_id: Snowflake
+    channel_id: Snowflake
 
 
 class _Created(msgspec.Struct):

@@ -125,7 +125,10 @@ def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str =
     mail["From"] = Address(name, addr_spec=address)
     mail["Subject"] = cut(one_line(message.title), SUBJECT_MAX)
     mail["Date"] = datetime.now(UTC)
-    mail["Message-ID"] = f"<{message.delivery_id}@{address.rpartition('@')[2]}>"
+    domain = address.rpartition("@")[2]
+    mail["Message-ID"] = f"<{message.delivery_id}@{domain}>"
+    if message.answers is not None:
+        mail["In-Reply-To"] = mail["References"] = f"<{message.answers.delivery_id}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     if unsubscribe:
         mail["List-Unsubscribe"] = _Url(unsubscribe)

@@ -42,7 +42,7 @@ class Answer:
 
 
 class Outbound:
-    """POSTs to strangers. `allow_private` lifts the restrictions on scheme, port and address (development only)."""
+    """Asks strangers. `allow_private` lifts the restrictions on scheme, port and address (development only)."""
 
     def __init__(self, *, timeout_s: float, allow_private: bool, connections: int) -> None:
         self._allow_private = allow_private
@@ -52,10 +52,17 @@ class Outbound:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send `body`; returns the answer if it is a success. Raises Rejected, Retryable or Ambiguous otherwise."""
+        return await self._ask("POST", url, body, headers)
+
+    async def get(self, url: str) -> Answer:
+        """What there is at a URL; raises the same."""
+        return await self._ask("GET", url, None, {})
+
+    async def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         target = self._checked(url)
         try:
-            request = self._open().post(
-                target, data=body, headers=headers, allow_redirects=False, timeout=self._timeout
+            request = self._open().request(
+                method, target, data=body, headers=headers, allow_redirects=False, timeout=self._timeout
             )
             async with request as response:
                 answer = await response.content.read(ANSWER_BYTES_MAX)

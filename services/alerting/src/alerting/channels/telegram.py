@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import httpx
-from telegram import Bot, LinkPreviewOptions
+from telegram import Bot, LinkPreviewOptions, ReplyParameters
 from telegram.constants import ParseMode
 from telegram.error import (
     BadRequest,
@@ -66,37 +67,25 @@ class Telegram:
         picture = message.picture if shown_length(text) <= CAPTION_MAX else None
         try:
             try:
-                return await self._post(destination.address, text, picture, silent=message.silent)
-            except ChatMigrated as moved:
-                return await self._post(moved.new_chat_id, text, picture, silent=message.silent)
+                return await self._post(destination.address, text, picture, _manner(message))
+            except ChatMigrated as moved:  # where no message has the id it had
+                return await self._post(moved.new_chat_id, text, picture, _manner(replace(message, answers=None)))
         except TelegramError as error:
             raise meaning(error) from None
 
-    async def _post(self, chat_id: int | str, text: str, picture: bytes | None, *, silent: bool) -> str:
+    async def _post(self, chat_id: int | str, text: str, picture: bytes | None, manner: dict[str, Any]) -> str:
         """A photo with the text below it. Where Telegram refuses that (a chat may forbid photos), the text alone."""
         if picture is not None:
             with suppress(BadRequest):
-                return await self._post_photo(chat_id, text, picture, silent=silent)
-        sent = await self._bot.send_message(
-            chat_id,
-            text,
-            parse_mode=ParseMode.HTML,
-            link_preview_options=LinkPreviewOptions(is_disabled=True),
-            disable_notification=silent,
-        )
+                return await self._post_photo(chat_id, text, picture, manner)
+        preview = LinkPreviewOptions(is_disabled=True)
+        sent = await self._bot.send_message(chat_id, text, link_preview_options=preview, **manner)
         return str(sent.message_id)
 
-    async def _post_photo(self, chat_id: int | str, text: str, picture: bytes, *, silent: bool) -> str:
+    async def _post_photo(self, chat_id: int | str, text: str, picture: bytes, manner: dict[str, Any]) -> str:
         """A picture is uploaded once; then it goes by the id that Telegram gave it."""
         known = self._uploaded.get(picture)
-        sent = await self._bot.send_photo(
-            chat_id,
-            known or picture,
-            text,
-            parse_mode=ParseMode.HTML,
-            filename="signal.png",
-            disable_notification=silent,
-        )
+        sent = await self._bot.send_photo(chat_id, known or picture, text, filename="signal.png", **manner)
         if sent.photo and known is None:
             if len(self._uploaded) >= UPLOADED_MAX:
                 del self._uploaded[next(iter(self._uploaded))]
@@ -105,6 +94,17 @@ class Telegram:
 
     async def close(self) -> None:
         await self._bot.request.shutdown()
+
+
+def _manner(message: Message) -> dict[str, Any]:
+    """How a message comes: silently or not, and as an answer where its original is still there."""
+    original = message.answers.reference if message.answers else ""
+    answered = ReplyParameters(int(original), allow_sending_without_reply=True) if original.isdecimal() else None
+    return {
+        "parse_mode": ParseMode.HTML,
+        "disable_notification": message.silent,
+        "reply_parameters": answered,
+    }
 
 
 class Request(HTTPXRequest):

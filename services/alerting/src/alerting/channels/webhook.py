@@ -41,7 +41,10 @@ class Webhook:
 
 
 def payload(message: Message) -> bytes:
-    """The body: what the alert says and the ids it is known by; `timestamp` is the market time."""
+    """The body: what the alert says and the ids it is known by; `timestamp` is the market time.
+
+    `in_reply_to` is the `delivery_id` of the message that it is news of.
+    """
     return msgspec.json.encode(
         {
             "type": "alert",
@@ -54,6 +57,7 @@ def payload(message: Message) -> bytes:
                 "fields": dict(message.fields),
                 "ts_ms": message.ts_ms,
                 "silent": message.silent,
+                "in_reply_to": message.answers.delivery_id if message.answers else None,
             },
         }
     )

@@ -44,7 +44,7 @@ TOPIC_CHARS = 32
 
 
 class WebPush:
-    """Pushes `{"title", "body", "fields", "alert_id", "delivery_id", "ts_ms", "silent"}`. `delivery_id` is also the
+    """Pushes `{"title", "body", "fields", "alert_id", "delivery_id", "ts_ms", "silent", "tag"}`. `tag` is also the
     message's topic: a copy takes the place of the first one, in the push service and, as the notification's tag, in the
     browser.
     """
@@ -63,7 +63,7 @@ class WebPush:
             "Content-Type": "application/octet-stream",
             "TTL": str(TTL_S),
             "Urgency": SILENT_URGENCY if message.silent else URGENCY,
-            "Topic": message.delivery_id[:TOPIC_CHARS],
+            "Topic": tag(message)[:TOPIC_CHARS],
             "Authorization": self._authorization(destination.address),
         }
         body = encrypted(payload(message), destination.secret)
@@ -87,6 +87,11 @@ class WebPush:
             raise Rejected(Undelivered.BAD_ADDRESS, "not the URL of a push service") from None
 
 
+def tag(message: Message) -> str:
+    """What a notification is replaced by: news of a signal take the place of the signal."""
+    return message.answers.delivery_id if message.answers else message.delivery_id
+
+
 def payload(message: Message) -> bytes:
     """What the browser's service worker gets: title and text cut, and as many fields as PLAIN_MAX bytes leave room."""
     fields: dict[str, str] = {}
@@ -98,6 +103,7 @@ def payload(message: Message) -> bytes:
         "delivery_id": message.delivery_id,
         "ts_ms": message.ts_ms,
         "silent": message.silent,
+        "tag": tag(message),
     }
     if message.action is not None:
         said["url"] = message.action.url

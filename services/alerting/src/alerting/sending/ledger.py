@@ -5,9 +5,11 @@ Of two workers that read the same entry, one goes on and the other looks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from alerting.channels import Original
+from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Conflict, Retryable
 from tocsin_common.events import ChannelName, DeliveryChanged, DeliveryState, SendDue
@@ -55,6 +57,15 @@ class Ledger:
         change = message.event()
         assert isinstance(change, DeliveryChanged)
         return change, message.seq
+
+    async def first_sent(self, delivery_ids: Sequence[str]) -> Original | None:
+        """The first of these that was sent. Raises Unreachable."""
+        asked = {one: delivery(self.channel, one) for one in delivery_ids}
+        async for delivery_id, message in last_of(self.bus, DELIVERIES, asked):
+            change = message.event() if message else None
+            if isinstance(change, DeliveryChanged) and change.state == "sent":
+                return Original(delivery_id, change.provider_ref)
+        return None
 
     async def record(
         self, work: Work, state: DeliveryState, attempt: int, *, reason: str = "", reference: str = ""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from alerting.channels import Ambiguous, Channel, Message
+from alerting.channels import Ambiguous, Channel, Message, Original
 from alerting.delivery import ATTEMPT_LIMIT_S
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
@@ -70,7 +70,7 @@ class Requests:
                 self._limits.discard(limit)
 
 
-def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
+def as_message(due: SendDue, age_s: float, picture: bytes | None, original: Original | None) -> Message:
     """What the channel gets; an alert that is late says so."""
     voice = Voice(due.language, due.zone)
     late = {voice.say("fields.late_by"): voice.duration(age_s)} if age_s >= LATE_S else {}
@@ -85,4 +85,5 @@ def as_message(due: SendDue, age_s: float, picture: bytes | None) -> Message:
         silent=due.silent,
         voice=voice,
         subscriber_id=due.subscriber_id,
+        answers=original,
     )

@@ -154,7 +154,7 @@ class Sender:
         age_s = (self._now_ms() - self._stored_ms(due)) / 1000
         if work.attempt == 0:
             self._metrics.alert_seconds.labels(self._name).observe(age_s)
-        return work, as_message(due, age_s, picture)
+        return work, as_message(due, age_s, picture, await self._ledger.first_sent(due.answers))
 
     async def _fail(self, work: Work, error: Retryable, destination: Destination) -> None:
         """Record what follows a failed attempt; raises Retryable when that is another one."""
