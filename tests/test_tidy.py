@@ -128,7 +128,7 @@ def test_tests_wait_for_conditions_and_never_for_time() -> None:
     found = [
         where(path, call.lineno)
         for path in suite()
-        if "VirtualTimeLoop" not in path.read_text()
+        if "virtual_time import" not in path.read_text()
         for call, in_loop in calls_of("sleep", tree(path))
         if ((seconds := constant(call)) is None and not in_loop) or (seconds or 0) > MAX_PAUSE_S
     ]

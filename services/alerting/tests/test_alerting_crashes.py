@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import selectors
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Sequence
 from itertools import pairwise
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.alerts import a_signal
+from tests.virtual_time import clock_ms, run
 
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
@@ -91,36 +91,7 @@ SEEDS = [*range(int(os.environ.get("TOCSIN_CRASH_SEEDS", "20"))), 550]
 CHANGING_SEEDS = [*range(1000, 1008), 1058, 1246, 1277, 1299]
 """In the last four, a crash comes between the ledger's opening and its alert."""
 
-LONGEST_S = 20_000.0
 TRADE_EVERY_MS = 700
-STARTED_MS = 1_723_161_480_000
-"""2024-08-08 23:58 UTC: the hourly digest of what comes first is soon due."""
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Whenever everybody waits, time jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        selector = selectors.DefaultSelector()
-        select = selector.select
-
-        def jump(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            events = select(0)
-            if not events:
-                assert timeout is not None, "everybody waits for nothing"
-                self.now_s += timeout
-            return events
-
-        selector.select = jump  # type: ignore[method-assign]
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now_s
-
-
-def clock_ms() -> int:
-    return STARTED_MS + int(asyncio.get_running_loop().time() * 1000)
 
 
 class Killer:
@@ -540,11 +511,9 @@ def forget_ids(bus: MemoryBus) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_crashes_at_any_point_lose_nothing_and_repeat_nothing(seed: int) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(asyncio.wait_for(simulate(seed), LONGEST_S))
+    run(simulate(seed))
 
 
 @pytest.mark.parametrize("seed", CHANGING_SEEDS)
 def test_what_was_decided_stands_whatever_people_change_between_crashes(seed: int) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(asyncio.wait_for(simulate(seed, changing=True), LONGEST_S))
+    run(simulate(seed, changing=True))

@@ -85,6 +85,11 @@ class Boxes:
                 yield Opening(subscriber_id, channel, place, name, box.lines[0])
 
     @property
+    def next_due_ms(self) -> int | None:
+        """When the next digest may go out; None: none waits for that."""
+        return min((box.lines[0].due_ms for box in self._boxes.values() if not box.opened), default=None)
+
+    @property
     def floor_seq(self) -> int | None:
         """The sequence of the oldest line that waits; None: none waits."""
         return min((box.lines[0].seq for box in self._boxes.values()), default=None)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from alerting.content import Content
+from alerting.digests.later import LATE_BOX
 from alerting.voice import Voice
 from alerting.wording import words
-from tocsin_common.events import ChannelName, DigestLine
+from tocsin_common.events import AsideReason, ChannelName, DigestLine
 
 MAX_LINES = 20
 """With titles of some 60 characters, what a phone shows without much scrolling, and half of what Telegram takes."""
@@ -44,10 +45,9 @@ def _why(lines: Sequence[DigestLine], channel: ChannelName, voice: Voice, now_ms
     return voice.say(f"digest.{cause}", channel=channel, since=since, until=until)
 
 
-def _reason(lines: Sequence[DigestLine]) -> str:
-    """The one reason of all lines; lines of several were late for one thing or another."""
-    reasons = {line.reason for line in lines}
-    return reasons.pop() if len(reasons) == 1 else "late"
+def _reason(lines: Sequence[DigestLine]) -> AsideReason:
+    """Why the lines of a box wait; whatever they waited for before, in the late one they are late."""
+    return "late" if lines[0].box == LATE_BOX else lines[0].reason
 
 
 def _each(lines: Iterable[DigestLine], voice: Voice) -> Iterator[str]:

@@ -34,8 +34,7 @@ LEASE_KEY, SNAPSHOT_KEY = "alerting-digests", "alerting-digests"
 TTL_MS = 24 * 3_600_000
 """How long a digest is tried: an outage of a night ends before it."""
 
-TICK_S = 1.0
-"""Digests go out so much later than they are due, at most."""
+SHORTEST_WAIT_S = 0.01
 
 BATCH = 1_000
 
@@ -89,7 +88,7 @@ class Keeper:
                     if not await self._lease.renew():
                         return
                     renew_at_s = loop.time() + self._lease.renew_every_s
-                messages = await following.fetch(BATCH, TICK_S)
+                messages = await following.fetch(BATCH, self._wait_s(boxes))
                 for message in messages:
                     await self._take(boxes, message)
                     read_seq = message.seq
@@ -100,6 +99,13 @@ class Keeper:
         finally:
             self._metrics.digest_lines_waiting.set(0)
             await following.close()
+
+    def _wait_s(self, boxes: Boxes) -> float:
+        """Until a digest is due or the lease is to be renewed."""
+        due_ms, longest_s = boxes.next_due_ms, self._lease.renew_every_s
+        if due_ms is None:
+            return longest_s
+        return min(longest_s, max(SHORTEST_WAIT_S, (due_ms - self._now_ms()) / 1000))
 
     async def _take(self, boxes: Boxes, message: Received) -> None:
         try:
