@@ -13,6 +13,7 @@ from alerting.links import SEAL_BYTES, Links, Token, read, written
 from alerting.management.core import Management
 from alerting.metrics import Metrics
 from alerting.verification.leaving import Leaving
+from alerting.verification.metrics import AddressMetrics
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Subscriber, encode
 from tocsin_common.errors import Rejected
@@ -31,9 +32,11 @@ class Desk:
 
     def __init__(self, bus: MemoryBus, links: Links | None = LINKS) -> None:
         self.bus = bus
-        metrics = Metrics(CollectorRegistry())
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
         self.directory = Directory(bus, metrics)
-        self.leaving = Leaving(Management(bus, self.directory, metrics, clock_ms=lambda: 77), links, metrics)
+        management = Management(bus, self.directory, metrics, clock_ms=lambda: 77)
+        self.leaving = Leaving(management, links, AddressMetrics(registry))
 
     async def subscribe(self, name: str, *destinations: Destination) -> None:
         document = Subscriber(subscriber_id=name, name=name, destinations=list(destinations))

@@ -25,6 +25,7 @@ from alerting.management.core import Management
 from alerting.metrics import Metrics
 from alerting.verification.codes import new_code, spaced, typed
 from alerting.verification.core import Verification
+from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import ASKED_MAX, LIFETIME_S, Opened
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
@@ -60,7 +61,8 @@ class World:
     opened: list[Channel] = field(default_factory=list)
 
     async def start(self) -> None:
-        metrics = Metrics(CollectorRegistry())
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
         self.directory = Directory(self.bus, metrics)
         await self.directory.load()
         channels: dict[ChannelName, Channel] = {
@@ -73,7 +75,14 @@ class World:
         clock = {"clock_ms": lambda: self.now_ms}
         management = Management(self.bus, self.directory, metrics, **clock)
         self.verification = Verification(
-            management, Opened(self.bus, **clock), channels, challenge, LINKS, metrics, **clock
+            management,
+            Opened(self.bus, **clock),
+            channels,
+            challenge,
+            LINKS,
+            metrics,
+            AddressMetrics(registry),
+            **clock,
         )
 
     async def subscribe(self, name: str, *destinations: Destination, language: Language = "en") -> None:

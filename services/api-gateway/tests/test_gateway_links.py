@@ -22,6 +22,7 @@ from alerting.management.core import Management
 from alerting.metrics import Metrics
 from alerting.verification.core import Verification
 from alerting.verification.leaving import Leaving
+from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
 from alerting.verification.serving import serve
 from api_gateway.http.allowance import Allowance
@@ -76,14 +77,17 @@ class Post:
 @pytest.fixture
 async def post(reading: Any) -> AsyncIterator[Post]:
     async with SmtpServer() as smtp, AsyncExitStack() as stack:
-        metrics = Metrics(CollectorRegistry())
+        registry = CollectorRegistry()
+        metrics, counted = Metrics(registry), AddressMetrics(registry)
         directory = Directory(reading.bus, metrics)
         management = Management(reading.bus, directory, metrics)
         email = Email(Server("127.0.0.1", smtp.port, "none", 2.0), sender="alerts@example.org", links=LINKS)
         stack.push_async_callback(email.close)
         challenge = Challenge(Outbound(timeout_s=1.0, allow_private=False, connections=1))
-        verification = Verification(management, Opened(reading.bus), {"email": email}, challenge, LINKS, metrics)
-        await serve(stack, reading.bus, verification, Leaving(management, LINKS, metrics))
+        verification = Verification(
+            management, Opened(reading.bus), {"email": email}, challenge, LINKS, metrics, counted
+        )
+        await serve(stack, reading.bus, verification, Leaving(management, LINKS, counted))
         yield Post(reading, smtp, directory, email)
 
 

@@ -24,6 +24,7 @@ from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
 from alerting.verification.core import Verification
 from alerting.verification.leaving import Leaving
+from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
 from alerting.verification.serving import serve as serve_doorway
 from tocsin_common.bus.leases import Lease
@@ -89,8 +90,9 @@ async def open_doorway(
     settings, bus = service.settings.alerting, service.bus
     links, challenge = links_of(settings.links), open_challenge(settings)
     service.stack.push_async_callback(challenge.close)
-    verification = Verification(management, Opened(bus), channels, challenge, links, metrics)
-    await serve_doorway(service.stack, bus, verification, Leaving(management, links, metrics))
+    counted = AddressMetrics(service.registry)
+    verification = Verification(management, Opened(bus), channels, challenge, links, metrics, counted)
+    await serve_doorway(service.stack, bus, verification, Leaving(management, links, counted))
     return verification
 
 

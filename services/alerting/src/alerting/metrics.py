@@ -38,15 +38,6 @@ class Metrics:
             ["channel", "state", "reason"],
             registry=registry,
         )
-        self.verifications = Counter(
-            "alerting_verifications", "Destinations asked whether they want alerts.", ["channel"], registry=registry
-        )
-        self.confirmed = Counter(
-            "alerting_destinations_confirmed", "Destinations that said yes.", ["channel"], registry=registry
-        )
-        self.unsubscribed = Counter(
-            "alerting_destinations_unsubscribed", "Destinations that left by a link.", ["channel"], registry=registry
-        )
         self.in_flight = Gauge("alerting_sends_in_flight", "Requests under way.", ["channel"], registry=registry)
         self.send_seconds = Histogram(
             "alerting_send_seconds",

@@ -21,6 +21,7 @@ from alerting.places import at_places
 from alerting.reasons import Unconfirmed
 from alerting.sending.requests import Requests
 from alerting.verification.codes import digest, new_code, spaced, typed
+from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import LIFETIME_S, Open, Opened, address_digest
 from alerting.voice import Voice
 from tocsin_common.documents import Destination, Subscriber
@@ -49,12 +50,13 @@ class Verification:
         challenge: Channel,
         links: Links | None,
         metrics: Metrics,
+        counted: AddressMetrics,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._management, self._opened, self._links = management, opened, links
         self._channels: dict[ChannelName, Channel] = {**channels, "webhook": challenge}
         self._requests = {name: Requests(name, metrics) for name in self._channels}
-        self._metrics, self._now_ms = metrics, clock_ms
+        self._counted, self._now_ms = counted, clock_ms
 
     async def ask(self, actor: Actor, subscriber_id: str, channel: ChannelName, place: int) -> VerifyReply:
         """Ask a destination. Nothing is sent where it is verified, or where Telegram's bot will be told the code."""
@@ -74,7 +76,7 @@ class Verification:
             return VerifyReply(state="open", code=code, expires_ms=request.expires_ms)
         message = self._challenge(code) if channel == "webhook" else self._letter(code, subscriber)
         await self._requests[channel].send(sender, message, destination)
-        self._metrics.verifications.labels(channel).inc()
+        self._counted.asked.labels(channel).inc()
         log.info("verification requested", subscriber=subscriber_id, channel=channel, place=place)
         if channel != "webhook":
             return VerifyReply(state="sent", expires_ms=request.expires_ms)
@@ -101,7 +103,7 @@ class Verification:
             operator, SUBSCRIBER, request.subscriber_id, lambda subscriber: _confirmed(subscriber, request, chat)
         )
         await self._opened.close(code)
-        self._metrics.confirmed.labels(request.channel).inc()
+        self._counted.confirmed.labels(request.channel).inc()
         return held.document
 
     async def _found(self, text: str) -> tuple[Open, str]:

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from alerting.kinds import SUBSCRIBER
 from alerting.links import Links, Token, read
 from alerting.management.core import Management
-from alerting.metrics import Metrics
 from alerting.places import at_places
 from alerting.reasons import Unconfirmed
+from alerting.verification.metrics import AddressMetrics
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.errors import Rejected
 from tocsin_common.requests.management import Actor
@@ -21,8 +21,8 @@ log = structlog.get_logger()
 class Leaving:
     """`links` None: we make none, so none is ours."""
 
-    def __init__(self, management: Management, links: Links | None, metrics: Metrics) -> None:
-        self._management, self._links, self._metrics = management, links, metrics
+    def __init__(self, management: Management, links: Links | None, counted: AddressMetrics) -> None:
+        self._management, self._links, self._counted = management, links, counted
 
     async def look(self, text: str) -> Subscriber:
         """Whose destination a token would unsubscribe. Raises Rejected for one that is none of ours."""
@@ -49,7 +49,7 @@ class Leaving:
         held = await self._management.change(
             operator, SUBSCRIBER, token.subscriber_id, lambda subscriber: self._left(subscriber, token)
         )
-        self._metrics.unsubscribed.labels(channel).inc()
+        self._counted.unsubscribed.labels(channel).inc()
         return held.document
 
     def _left(self, subscriber: Subscriber, token: Token) -> Subscriber:
