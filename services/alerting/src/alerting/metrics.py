@@ -11,23 +11,32 @@ class Metrics:
     """Made once per registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._of_alerts(registry)
+        self._of_deliveries(registry)
+        self._of_digests(registry)
+        self._of_destinations(registry)
+        self._of_pictures(registry)
+
+    def _of_alerts(self, registry: CollectorRegistry) -> None:
         self.matched = Counter("alerting_alerts_matched", "Alerts raised by a rule.", ["kind"], registry=registry)
         self.suppressed = Counter(
             "alerting_alerts_suppressed", "Subscribers not told of an alert.", ["reason"], registry=registry
         )
-        self.queued = Counter("alerting_deliveries_queued", "Deliveries opened.", ["channel"], registry=registry)
-        self.aside = Counter(
-            "alerting_deliveries_aside", "Deliveries put aside for a digest.", ["channel", "reason"], registry=registry
+        self.rules_unpublished = Gauge(
+            "alerting_rules_unpublished", "Rules in force on indicators that nobody publishes.", registry=registry
         )
-        self.digests = Counter(
-            "alerting_digests_opened",
-            "Digests, by what their first line waited for.",
-            ["channel", "reason"],
+        self.documents_ignored = Counter(
+            "alerting_documents_ignored", "Malformed rules, subscribers and silences.", ["bucket"], registry=registry
+        )
+        self.documents_changed = Counter(
+            "alerting_documents_changed",
+            "Rules, subscribers and silences written or deleted by a person.",
+            ["kind", "action"],
             registry=registry,
         )
-        self.digest_lines_waiting = Gauge(
-            "alerting_digest_lines_waiting", "Lines that wait for a digest, where it is made.", registry=registry
-        )
+
+    def _of_deliveries(self, registry: CollectorRegistry) -> None:
+        self.queued = Counter("alerting_deliveries_queued", "Deliveries opened.", ["channel"], registry=registry)
         self.sent = Counter("alerting_deliveries_sent", "Deliveries taken.", ["channel"], registry=registry)
         self.retried = Counter(
             "alerting_deliveries_retried", "Attempts to be repeated.", ["channel", "reason"], registry=registry
@@ -53,6 +62,33 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+
+    def _of_digests(self, registry: CollectorRegistry) -> None:
+        self.aside = Counter(
+            "alerting_deliveries_aside", "Deliveries put aside for a digest.", ["channel", "reason"], registry=registry
+        )
+        self.digests = Counter(
+            "alerting_digests_opened",
+            "Digests, by what their first line waited for.",
+            ["channel", "reason"],
+            registry=registry,
+        )
+        self.digest_lines_waiting = Gauge(
+            "alerting_digest_lines_waiting", "Lines that wait for a digest, where it is made.", registry=registry
+        )
+
+    def _of_destinations(self, registry: CollectorRegistry) -> None:
+        self.verifications = Counter(
+            "alerting_verifications", "Destinations asked whether they want alerts.", ["channel"], registry=registry
+        )
+        self.confirmed = Counter(
+            "alerting_destinations_confirmed", "Destinations that said yes.", ["channel"], registry=registry
+        )
+        self.unsubscribed = Counter(
+            "alerting_destinations_unsubscribed", "Destinations that left by a link.", ["channel"], registry=registry
+        )
+
+    def _of_pictures(self, registry: CollectorRegistry) -> None:
         self.pictures_drawn = Counter("alerting_pictures_drawn", "Pictures of signals.", registry=registry)
         self.pictures_missing = Counter(
             "alerting_pictures_missing", "Deliveries that went without a picture.", ["reason"], registry=registry
@@ -61,17 +97,5 @@ class Metrics:
             "alerting_picture_seconds",
             "From asking for the candles to the picture.",
             buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
-        self.rules_unpublished = Gauge(
-            "alerting_rules_unpublished", "Rules in force on indicators that nobody publishes.", registry=registry
-        )
-        self.documents_ignored = Counter(
-            "alerting_documents_ignored", "Malformed rules, subscribers and silences.", ["bucket"], registry=registry
-        )
-        self.documents_changed = Counter(
-            "alerting_documents_changed",
-            "Rules, subscribers and silences written or deleted by a person.",
-            ["kind", "action"],
             registry=registry,
         )
