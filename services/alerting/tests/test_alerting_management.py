@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -12,14 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
+from tests.managed import ANN, BOB, NOW_MS, OPERATOR, Managed
 
 from alerting.directory import Directory
 from alerting.kinds import KINDS, RULE, SILENCE, SUBSCRIBER
 from alerting.management.core import MAX_OWN, Management
 from alerting.management.permissions import MAX_DESTINATIONS, may_see
-from alerting.management.serving import serve
-from alerting.metrics import Metrics
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
@@ -31,11 +28,6 @@ from tocsin_common.requests.management import Actor
 from tocsin_common.streams import MANAGEMENT
 from tocsin_common.subjects import encode_token
 
-OPERATOR = Actor(role="operator", via="test")
-ANN = Actor(role="subscriber", subscriber_id="ann", via="test")
-BOB = Actor(role="subscriber", subscriber_id="bob", via="test")
-NOW_MS = 1_700_000_000_000
-
 MAIL = Destination(channel="email", address="ann.smith@example.org")
 CHAT = Destination(channel="telegram", address="123456789")
 ANN_DOCUMENT = Subscriber(subscriber_id="ann", name="Ann", destinations=[CHAT, MAIL])
@@ -44,10 +36,8 @@ NIGHT = Silence(silence_id="ann:night", starts_ms=0, ends_ms=1, author="?")
 
 
 async def managed(bus: Bus) -> tuple[Management, Directory]:
-    metrics = Metrics(CollectorRegistry())
-    directory = Directory(bus, metrics)
-    await directory.load()
-    return Management(bus, directory, metrics, clock_ms=lambda: NOW_MS), directory
+    found = await Managed.on(bus)
+    return found.management, found.directory
 
 
 async def stated(bus: Bus) -> list[DocumentChanged]:
@@ -148,7 +138,7 @@ async def tries(management: Management, actor: Actor, document: Document, what: 
             raise
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(steps, max_size=12))
 def test_nobody_sees_or_changes_what_is_not_theirs(script: list[tuple[Actor, Document, str]]) -> None:
     asyncio.run(_nothing_of_others(script))
@@ -252,9 +242,8 @@ async def test_an_unreadable_document_can_be_replaced_by_operators(memory_bus: M
 
 async def asking(bus: Bus) -> None:
     """The whole round over the endpoints."""
-    management, _ = await managed(bus)
-    async with AsyncExitStack() as stack:
-        await serve(stack, bus, management)
+    found = await Managed.on(bus)
+    async with found.served():
         made = await bus.request(
             asked.PUT,
             asked.PutRequest(
@@ -265,7 +254,7 @@ async def asking(bus: Bus) -> None:
         edited = made.document | {"name": "Ann B.", "destinations": made.document["destinations"][::-1]}
         put = asked.PutRequest(actor=ANN, kind="subscriber", id="ann", revision=made.revision, document=edited)
         await bus.request(asked.PUT, put)
-        assert (await management.get(ANN, SUBSCRIBER, "ann")).document == replace(
+        assert (await found.management.get(ANN, SUBSCRIBER, "ann")).document == replace(
             ANN_DOCUMENT, name="Ann B.", destinations=[MAIL, CHAT]
         )
         for number in range(3):
@@ -309,9 +298,7 @@ BAD_DRAFTS = [
 
 @pytest.mark.parametrize(("draft", "named"), BAD_DRAFTS)
 async def test_bad_input_is_refused_by_its_field(memory_bus: MemoryBus, draft: dict[str, Any], named: str) -> None:
-    management, _ = await managed(memory_bus)
-    async with AsyncExitStack() as stack:
-        await serve(stack, memory_bus, management)
+    async with (await Managed.on(memory_bus)).served():
         put = asked.PutRequest(actor=ANN, kind="rule", id="ann:x", revision=0, document=draft)
         with pytest.raises(Rejected, match=f"invalid: .*{named}"):
             await memory_bus.request(asked.PUT, put)
@@ -325,8 +312,7 @@ async def test_a_destination_without_an_address_must_be_one_that_stands(
 ) -> None:
     management, _ = await managed(memory_bus)
     written = await management.put(OPERATOR, SUBSCRIBER, ANN_DOCUMENT, 0)
-    async with AsyncExitStack() as stack:
-        await serve(stack, memory_bus, management)
+    async with (await Managed.on(memory_bus)).served():
         draft = {"name": "Ann", "destinations": [destination]}
         put = asked.PutRequest(actor=ANN, kind="subscriber", id="ann", revision=written.revision, document=draft)
         with pytest.raises(Rejected, match=r"invalid: .*destinations\[(0|\.\.\.)\]"):

@@ -116,8 +116,8 @@ def paper(portfolio: str, event: str) -> str:
 
 
 def alert_raised(rule_id: str, exchange: str, symbol: str) -> str:
-    """`symbol` empty: the whole exchange."""
-    return f"alerts.raised.{encode_token(rule_id)}.{encode_token(exchange)}.{encode_token(symbol or '*')}"
+    """`symbol` empty: the whole exchange. A test is of no rule."""
+    return f"alerts.raised.{encode_token(rule_id or '*')}.{encode_token(exchange)}.{encode_token(symbol or '*')}"
 
 
 def alerts_raised_by(rule_id: str) -> str:

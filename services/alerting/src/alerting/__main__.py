@@ -16,6 +16,7 @@ from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
+from alerting.management.trials import Trials
 from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
@@ -27,6 +28,7 @@ from alerting.verification.leaving import Leaving
 from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
 from alerting.verification.serving import serve as serve_doorway
+from alerting.why.answers import Why
 from tocsin_common.bus.leases import Lease
 from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
@@ -41,8 +43,9 @@ async def serve(service: Service[Settings]) -> None:
     directory = Directory(bus, metrics)
     await directory.load()
     service.spawn(directory.follow(service.stop))
+    trials = Trials(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
     management = Management(bus, directory, metrics)
-    await serve_management(service.stack, bus, management)
+    await serve_management(service.stack, bus, management, trials, Why(bus, directory))
 
     channels = open_channels(settings)
     for channel in channels.values():

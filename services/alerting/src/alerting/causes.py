@@ -15,10 +15,21 @@ from tocsin_common.events import AlertKind, FeedChanged, OrderFilled, OutcomeMea
 from tocsin_common.ids import derive
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Somebody wants to know whether alerts reach them."""
+
+    cause_id: str
+    ts_ms: int
+    exchange: str = "test"
+    symbol: str = ""
+
+
 Stored = SignalRaised | OutcomeMeasured | FeedChanged | OrderFilled
 """Events that are causes as they are."""
 
-Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble
+Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Trial
 """What was found in events."""
 
 Cause = Stored | Found
@@ -35,6 +46,7 @@ KINDS: dict[type[Cause], AlertKind] = {
     OrderFilled: "paper",
     Drawdown: "paper",
     Trouble: "system",
+    Trial: "test",
 }
 
 

@@ -99,18 +99,17 @@ class Rules:
 
     def for_signal(self, signal: SignalRaised) -> list[SignalRule]:
         """The enabled rules that want this signal, in the order they were made."""
-        facets = (signal.exchange, signal.symbol, signal.timeframe, signal.strategy, signal.side)
-        return [rule for rule in self._wanting(SignalRule, facets) if signal.confidence >= rule.min_confidence]
+        return [
+            rule for rule in self._wanting(SignalRule, facets_of(signal)) if signal.confidence >= rule.min_confidence
+        ]
 
     def for_outcome(self, outcome: OutcomeMeasured) -> Sequence[OutcomeRule]:
         """The enabled rules that want to know how this signal ended."""
-        result = outcome.result.partition("_")[0]
-        facets = (outcome.exchange, outcome.symbol, outcome.timeframe, outcome.strategy, outcome.side, result)
-        return self._wanting(OutcomeRule, facets)
+        return self._wanting(OutcomeRule, facets_of(outcome))
 
     def for_feed(self, change: FeedChanged) -> Sequence[FeedRule]:
         """The enabled rules that want to know of this change."""
-        return self._wanting(FeedRule, (change.exchange, change.symbol or "", change.state))
+        return self._wanting(FeedRule, facets_of(change))
 
     def for_readings(self, series: Series) -> Sequence[IndicatorRule]:
         """The enabled rules that look at indicators of this series."""
@@ -150,6 +149,17 @@ class Rules:
             rules = (rule for rule in self._rules.values() if isinstance(rule, kind) and rule.enabled)
             answer = self._answers[kind, facets] = [rule for rule in rules if wants(rule, facets)]
         return answer
+
+
+def facets_of(event: SignalRaised | OutcomeMeasured | FeedChanged) -> tuple[str, ...]:
+    """What rules on such events look at."""
+    match event:
+        case SignalRaised():
+            return event.exchange, event.symbol, event.timeframe, event.strategy, event.side
+        case OutcomeMeasured():
+            result = event.result.partition("_")[0]
+            return event.exchange, event.symbol, event.timeframe, event.strategy, event.side, result
+    return event.exchange, event.symbol or "", event.state
 
 
 def wants(rule: Rule, facets: Facets) -> bool:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from alerting.reasons import Refused
-from tocsin_common.documents import Destination, Document, Rule, Silence, Subscriber
+from tocsin_common.documents import Destination, Document, Rule, Silence, Subscriber, SystemRule
 from tocsin_common.errors import Rejected
 from tocsin_common.requests.management import Actor
 
@@ -48,6 +48,8 @@ def as_written_by(actor: Actor, document: D, before: D | None) -> D:
         return document
     me = actor.subscriber_id
     match document:
+        case SystemRule():
+            raise Rejected(Refused.FORBIDDEN, "what becomes of the system is for operators")
         case Rule():
             _check_id(me, document.rule_id, before)
             return replace(document, owner=me, subscribers=[me])

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from alerting.kinds import KINDS, Held, Kind
+from alerting.management import ledger
 from alerting.management.core import Management
 from alerting.management.drafts import completed
 from alerting.management.redaction import shown
+from alerting.management.trials import Trials
+from alerting.why.answers import Why
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.requests import management as asked
 from tocsin_common.requests.management import Deleted, ListReply, Shown
@@ -60,13 +63,20 @@ class Documents:
         return Deleted(kind=question.kind, id=question.id, revision=revision)
 
 
-async def serve(stack: AsyncExitStack, bus: Bus, management: Management) -> None:
+async def serve(stack: AsyncExitStack, bus: Bus, management: Management, trials: Trials, why: Why) -> None:
     """Answer for as long as `stack` lives."""
     documents = Documents(management)
+
+    async def deliveries(question: asked.DeliveriesRequest) -> asked.DeliveriesReply:
+        return await ledger.deliveries(bus, question)
+
     await stack.enter_async_context(bus.serve(asked.LIST, documents.page))
     await stack.enter_async_context(bus.serve(asked.GET, documents.get))
     await stack.enter_async_context(bus.serve(asked.PUT, documents.put))
     await stack.enter_async_context(bus.serve(asked.DELETE, documents.delete))
+    await stack.enter_async_context(bus.serve(asked.SEND_TEST, trials.send))
+    await stack.enter_async_context(bus.serve(asked.DELIVERY_LOG, deliveries))
+    await stack.enter_async_context(bus.serve(asked.WHY, why.answer))
 
 
 def _shown(kind: Kind[Any], held: Held[Any]) -> Shown:

@@ -1,0 +1,1 @@
+"""Why did somebody (not) get this? Answered from what is stored: the streams ALERTS and DELIVERIES."""

@@ -1,0 +1,51 @@
+"""Management on a bus, as the service makes it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from alerting.directory import Directory
+from alerting.management.core import Management
+from alerting.management.serving import serve
+from alerting.management.trials import Trials
+from alerting.metrics import Metrics
+from alerting.why.answers import Why
+from tocsin_common.bus.protocol import Bus
+from tocsin_common.requests.management import Actor
+
+NOW_MS = 1_700_000_000_000
+OPERATOR = Actor(role="operator", via="test")
+ANN = Actor(role="subscriber", subscriber_id="ann", via="test")
+BOB = Actor(role="subscriber", subscriber_id="bob", via="test")
+
+
+@dataclass(frozen=True)
+class Managed:
+    """What answers; its clock stands at NOW_MS."""
+
+    bus: Bus
+    directory: Directory
+    management: Management
+    trials: Trials
+    why: Why
+
+    @classmethod
+    async def on(cls, bus: Bus) -> Managed:
+        """On what the buckets hold."""
+        metrics = Metrics(CollectorRegistry())
+        directory = Directory(bus, metrics)
+        await directory.load()
+        management = Management(bus, directory, metrics, clock_ms=lambda: NOW_MS)
+        trials = Trials(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS)
+        return cls(bus, directory, management, trials, Why(bus, directory))
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Its endpoints answer inside the context."""
+        async with AsyncExitStack() as stack:
+            await serve(stack, self.bus, self.management, self.trials, self.why)
+            yield
