@@ -13,21 +13,35 @@ from prometheus_client import CollectorRegistry
 from tests.channels.http_server import HttpServer
 from tests.channels.telegram_bot import BotServer
 
-from alerting.bot.wiring import run_bot
-from alerting.config import Settings
+from alerting.bot.wiring import Parts, run_bot
+from alerting.channels.open import open_challenge
+from alerting.config import AlertingSection, Settings
 from alerting.directory import Directory
 from alerting.management.core import Management
 from alerting.metrics import Metrics
+from alerting.picture.chart import Chart
+from alerting.picture.desk import Pictures
+from alerting.picture.draw import draw
+from alerting.verification.core import Verification
+from alerting.verification.opened import Opened
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination, Subscriber, encode
 from tocsin_common.events import BotAsked
 from tocsin_common.health import Health
 from tocsin_common.metrics import BusMetrics
+from tocsin_common.requests.management import Actor
 from tocsin_common.runtime import Service
 from tocsin_common.streams import BOT, SUBSCRIBERS
 
 ADA, BOB, EVE, OPERATOR, GROUP = 4242, 4343, 6666, 1001, -100200300
 KEY = "tcs_abc_0123456789abcdef"
+
+
+class Pure:
+    """Draws where it stands."""
+
+    async def draw(self, chart: Chart) -> bytes | None:
+        return draw(chart)
 
 
 @dataclass
@@ -81,15 +95,32 @@ class BotWorld:
             directory = Directory(self.bus, metrics)
             await directory.load()
             service.spawn(directory.follow(stop))
-            service.spawn(run_bot(service, directory, Management(self.bus, directory, metrics), None))
+            service.spawn(run_bot(service, await self._parts(stack, directory, metrics)))
             try:
                 yield service
             finally:
                 stop.set()
 
+    async def _parts(self, stack: AsyncExitStack, directory: Directory, metrics: Metrics) -> Parts:
+        management = Management(self.bus, directory, metrics)
+        challenge = open_challenge(AlertingSection())
+        stack.push_async_callback(challenge.close)
+        verification = Verification(management, Opened(self.bus), {"telegram": challenge}, challenge, None, metrics)
+        pictures = Pictures(self.bus, Pure(), metrics, wait_s=10.0)
+        await stack.enter_async_context(pictures)
+        return Parts(directory, management, verification, pictures)
+
+    async def code_for(self, subscriber_id: str) -> str:
+        """The code that `tocsin` gives an operator for a subscriber's first Telegram destination."""
+        metrics = Metrics(CollectorRegistry())
+        async with AsyncExitStack() as stack:
+            parts = await self._parts(stack, Directory(self.bus, metrics), metrics)
+            operator = Actor(role="operator", via="test")
+            return (await parts.verification.ask(operator, subscriber_id, "telegram", 0)).code
+
     async def subscribe(self, subscriber_id: str, chat: int, **about: Any) -> None:
         """Somebody who is told on Telegram."""
-        destinations = [Destination(channel="telegram", address=str(chat))]
+        destinations = about.pop("destinations", [Destination(channel="telegram", address=str(chat))])
         subscriber = Subscriber(subscriber_id=subscriber_id, name=subscriber_id, destinations=destinations, **about)
         await self.bus.bucket(SUBSCRIBERS).put(subscriber_id, encode(subscriber))
 

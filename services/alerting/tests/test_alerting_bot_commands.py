@@ -15,6 +15,7 @@ from alerting.bot.phrases import phrases
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import (
     AlertRule,
+    Destination,
     MoveRule,
     OutcomeRule,
     PriceRule,
@@ -143,6 +144,16 @@ async def test_the_market_is_shown_as_it_is(world: BotWorld) -> None:
     assert "Long BTC/USDT, 1h: EMA cross" in shown
     assert "Target 2: 66,000 (+3.12 %)" in shown
     assert ("/signals", {"symbol": "BTC/USDT", "limit": "1"}) in world.api.asked_for
+
+
+async def test_a_chart_is_a_picture_of_the_candles_as_they_came(world: BotWorld) -> None:
+    newest = [candle(64_000.0 + number, (100 - number) * HOUR_MS) for number in range(100)]
+    world.api.answers["/candles"] = {"items": newest}
+    async with world.running():
+        assert "BTC/USDT 1h, binance: 64,000 at" in await world.answer(ADA, "/chart btc")
+        assert world.telegram.accepted[-1].raw["photo"].startswith(b"\x89PNG")
+        assert "is no timeframe: 1m, 5m" in await world.answer(ADA, "/chart btc 2h")
+    assert world.api.asked_for[-1][1]["limit"] == "100"
 
 
 async def test_figures_come_with_how_sure_they_are(world: BotWorld) -> None:
@@ -371,3 +382,24 @@ async def test_strangers_become_subscribers_by_themselves_only_where_that_is_all
     assert str(EVE) not in made
     eve = [rule for rule in (await rules(world)).values() if rule.owner.startswith("telegram-")]
     assert [rule.enabled for rule in eve] == [True]
+
+
+async def test_a_code_makes_the_chat_in_which_it_is_given_somebodys_own(world: BotWorld) -> None:
+    unknown = Destination(channel="telegram", address="unknown", verified=False)
+    await world.subscribe("eve", EVE, destinations=[unknown])
+    code = await world.code_for("eve")
+    async with world.running():
+        assert "between us" in await world.answer(EVE, f"/start {code}", chat=GROUP)
+        assert "not a subscriber" in await world.answer(EVE, "/status")
+        assert "confirmed" in await world.answer(EVE, f"/start {code}")
+        [place] = (await person(world, "eve")).destinations
+        assert (place.address, place.verified) == (str(EVE), True)
+        assert "Welcome back, eve" in await world.answer(EVE, f"/start {code}")
+        assert "Welcome back, bob" in await world.answer(BOB, f"/start {code}")
+    assert [one.address for one in (await person(world, "bob")).destinations] == [str(BOB)]
+
+
+@pytest.mark.parametrize("code", ["x", "A" * 4000, "<b>", "\u202e", "AAAA-BBBB-CCCC-DDDD"], ids=range(5))
+async def test_what_is_no_code_confirms_nothing(world: BotWorld, code: str) -> None:
+    async with world.running():
+        assert "not valid" in await world.answer(EVE, f"/start {code}")

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alerting.picture.chart import SLOTS_MAX, Candles, Chart, Level, PriceScale, levels, price_scale, spread
+from alerting.picture.chart import SLOTS_MAX, Candles, Chart, Level, Market, PriceScale, levels, price_scale, spread
 from alerting.picture.draw import AXIS, FOOT, HEAD, HEIGHT, LABEL, LEFT, VOLUME_SHARE, WIDTH, draw
 from alerting.picture.plot import AHEAD, Area
 from alerting.picture.texts import level_labels, tick_labels
@@ -241,3 +241,19 @@ def test_few_and_many_candles_leave_the_same_room_ahead_of_the_signal() -> None:
         area, _ = area_and_scale(Chart(LONG, candles(count)))
         assert area.right - area.signal_column == pytest.approx(AHEAD * area.slot_width, abs=1)
         assert replace(area, left=0).floor < area.bottom
+
+
+@pytest.mark.parametrize("count", [0, 1, 80])
+def test_a_market_alone_is_shown_with_its_last_price_and_no_zones(count: int) -> None:
+    rows = candles(count)
+    last = float(rows.close[-1]) if count else 64_000.0
+    market = Market(
+        exchange="binance", symbol="BTC/USDT", timeframe="1h", candle_open_ms=OPENED_MS + HOUR_MS, last=last
+    )
+    chart = Chart(market, rows)
+    area, scale = area_and_scale(chart)
+    [mark] = levels(market, scale, height=LABEL)
+    image = seen(chart)
+    assert (mark.name, mark.price) == ("Last", last)
+    assert image.getpixel((area.right - 5, scale.row(last))) == THEMES["dark"].entry
+    assert image.getpixel((area.right - 5, scale.row(last) - 30)) == THEMES["dark"].background

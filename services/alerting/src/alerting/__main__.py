@@ -7,7 +7,7 @@ from random import Random
 from secrets import token_hex
 
 from alerting.audience import Doorkeeper
-from alerting.bot.wiring import run_bot
+from alerting.bot.wiring import Parts, run_bot
 from alerting.channels import SHOW_PICTURES, Channel
 from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
@@ -50,7 +50,7 @@ async def serve(service: Service[Settings]) -> None:
     channels = open_channels(settings)
     for channel in channels.values():
         service.stack.push_async_callback(channel.close)
-    await open_doorway(service, management, channels, metrics)
+    verification = await open_doorway(service, management, channels, metrics)
     pictures = await open_pictures(service, channels.keys(), metrics)
     senders: dict[ChannelName, Sender] = {}
     for name in CHANNELS:
@@ -74,7 +74,7 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
-    service.spawn(run_bot(service, directory, management, pictures))
+    service.spawn(run_bot(service, Parts(directory, management, verification, pictures)))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )

@@ -12,6 +12,8 @@ from alerting.config import BotSection
 from alerting.gateway import Candle, Gateway, Page, Signal
 from alerting.management.core import Management
 from alerting.picture.desk import Pictures
+from alerting.verification.core import Verification
+from tocsin_common.bus.protocol import Bus
 from tocsin_common.events import SignalRaised
 from tocsin_common.report import Report
 
@@ -25,7 +27,9 @@ class Desk:
 
     settings: BotSection
     gateway: Gateway
+    bus: Bus
     management: Management
+    verification: Verification
     identity: Identity
     pictures: Pictures | None
     username: str = ""

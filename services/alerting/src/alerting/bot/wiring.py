@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,7 @@ from alerting.directory import Directory
 from alerting.gateway import Gateway
 from alerting.management.core import Management
 from alerting.picture.desk import Pictures
+from alerting.verification.core import Verification
 from tocsin_common.bus.leases import TTL_S, Lease
 from tocsin_common.errors import Rejected, Retryable
 from tocsin_common.runtime import Service
@@ -34,9 +36,17 @@ LEASE = "telegram-bot"
 FIRST_TRY_S, LAST_TRY_S = 0.25, 60.0
 
 
-async def run_bot(
-    service: Service[Settings], directory: Directory, management: Management, pictures: Pictures | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service has that the bot needs; `pictures` None: nothing is drawn."""
+
+    directory: Directory
+    management: Management
+    verification: Verification
+    pictures: Pictures | None
+
+
+async def run_bot(service: Service[Settings], parts: Parts) -> None:
     """Answer until the service stops. Does nothing where it is not enabled, or there is no token."""
     section, telegram = service.settings.alerting.bot, service.settings.alerting.telegram
     if not section.enabled or telegram.token is None:
@@ -46,8 +56,8 @@ async def run_bot(
     service.stack.push_async_callback(api.close)
     gateway = Gateway.of(service.settings.alerting.api)
     service.stack.push_async_callback(gateway.close)
-    identity = Identity(token, directory.subscribers, section.operators)
-    desk = Desk(section, gateway, management, identity, pictures)
+    identity = Identity(token, parts.directory.subscribers, section.operators)
+    desk = Desk(section, gateway, service.bus, parts.management, parts.verification, identity, parts.pictures)
     metrics = BotMetrics(service.registry)
     dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
     owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,11 +43,26 @@ class Candles:
         return Candles(*(column[part] for column in columns))  # type: ignore[arg-type]  # each keeps its type
 
 
+class Market(msgspec.Struct, frozen=True, kw_only=True, tag="market"):
+    """A market without a signal: its candles up to the one that opened at `candle_open_ms`, and its last price."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    candle_open_ms: int
+    last: float
+
+    @property
+    def closed_ms(self) -> int:
+        return self.candle_open_ms + TIMEFRAME_MS[self.timeframe]
+
+
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A signal, the candles up to its own, and indicator lines by name (as long as the candles, NaN where unknown)."""
+    """A signal (or a market alone), the candles up to its own, and indicator lines by name (as long as the candles, NaN
+    where unknown)."""
 
-    signal: SignalRaised
+    signal: SignalRaised | Market
     candles: Candles
     lines: Mapping[str, Floats] = field(default_factory=dict)
 
@@ -115,11 +131,12 @@ class PriceScale:
 
 def price_scale(chart: Chart, *, top: int, bottom: int) -> PriceScale:
     """A scale of the candles and of every level that does not make them too flat, nearest first, with some room."""
-    signal, candles = chart.signal, chart.candles
-    low = min(float(candles.low.min()), signal.entry) if len(candles.low) else signal.entry
-    high = max(float(candles.high.max()), signal.entry) if len(candles.high) else signal.entry
-    most = STRETCH_MAX * max(high / 2 - low / 2, abs(signal.entry / 2 - signal.stop / 2))
-    for price in sorted([signal.stop, *nearest_targets(signal)], key=lambda each: abs(each / 2 - signal.entry / 2)):
+    candles = chart.candles
+    first, *others = [price for *_, price in named_prices(chart.signal)]
+    low = min(float(candles.low.min()), first) if len(candles.low) else first
+    high = max(float(candles.high.max()), first) if len(candles.high) else first
+    most = STRETCH_MAX * max(high / 2 - low / 2, abs(first / 2 - others[0] / 2) if others else 0.0)
+    for price in sorted(others, key=lambda each: abs(each / 2 - first / 2)):
         wider = min(low, price), max(high, price)
         if wider[1] / 2 - wider[0] / 2 <= most:
             low, high = wider
@@ -131,11 +148,19 @@ def nearest_targets(signal: SignalRaised) -> list[float]:
     return signal.targets[:TARGETS_MAX]
 
 
-def levels(signal: SignalRaised, scale: PriceScale, *, height: int) -> list[Level]:
-    """Entry, stop and targets, highest first, their labels `height` or more apart and within the scale."""
+def named_prices(signal: SignalRaised | Market) -> list[tuple[Role, str, float]]:
+    """Entry, stop and the nearest targets; of a market alone, its last price."""
+    if isinstance(signal, Market):
+        return [("entry", "Last", signal.last)]
     named: list[tuple[Role, str, float]] = [("entry", "Entry", signal.entry), ("stop", "Stop", signal.stop)]
     targets = nearest_targets(signal)
-    named += [("target", f"TP {n}" if len(targets) > 1 else "Target", price) for n, price in enumerate(targets, 1)]
+    many = len(targets) > 1
+    return named + [("target", f"TP {n}" if many else "Target", price) for n, price in enumerate(targets, 1)]
+
+
+def levels(signal: SignalRaised | Market, scale: PriceScale, *, height: int) -> list[Level]:
+    """The named prices, highest first, their labels `height` or more apart and within the scale."""
+    named = named_prices(signal)
     named.sort(key=lambda each: -each[2])
     rows = [scale.row(price) for *_, price in named]
     label_rows = spread(rows, height=height, top=scale.top + height // 2, bottom=scale.bottom - height // 2)

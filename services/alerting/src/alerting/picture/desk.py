@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,6 +21,7 @@ from alerting.reasons import NoPicture
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import TocsinError
 from tocsin_common.events import SignalRaised
+from tocsin_common.ids import derive
 from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
@@ -36,6 +38,10 @@ KEPT = 128
 
 WAITING_MAX = 32
 """Signals in hand at a time; the next ones go without a picture."""
+
+
+About = Callable[[], Awaitable[Chart | None]]
+"""Gets what is to be drawn; None: there are no candles."""
 
 
 class Draws(Protocol):
@@ -67,39 +73,52 @@ class Pictures:
 
     async def of(self, signal: SignalRaised) -> bytes | None:
         """The PNG of a signal, drawn at the first asking; None where there is none in time, which is counted."""
-        found = await self._soon(signal)
+        return await self._counted(signal.signal_id, lambda: self._chart(signal))
+
+    async def of_market(self, chart: Chart) -> bytes | None:
+        """The PNG of a market alone, as `of` gives that of a signal."""
+        about = chart.signal
+
+        async def itself() -> Chart:
+            return chart
+
+        key = derive("market", about.exchange, about.symbol, about.timeframe, about.candle_open_ms)
+        return await self._counted(key, itself)
+
+    async def _counted(self, key: str, about: About) -> bytes | None:
+        found = await self._soon(key, about)
         if isinstance(found, bytes):
             return found
         self._metrics.pictures_missing.labels(found).inc()
         return None
 
-    async def _soon(self, signal: SignalRaised) -> bytes | NoPicture:
-        task = self._tasks.get(signal.signal_id) or self._begin(signal)
+    async def _soon(self, key: str, about: About) -> bytes | NoPicture:
+        task = self._tasks.get(key) or self._begin(key, about)
         if task is None:
             return NoPicture.BUSY
         done, _ = await asyncio.wait([task], timeout=self._wait_s)
         return task.result() if done else NoPicture.LATE
 
-    def _begin(self, signal: SignalRaised) -> asyncio.Task[bytes | NoPicture] | None:
-        """Have a signal drawn, in place of the oldest picture; None when too many are in hand."""
+    def _begin(self, key: str, about: About) -> asyncio.Task[bytes | NoPicture] | None:
+        """Have something drawn, in place of the oldest picture; None when too much is in hand."""
         if sum(not task.done() for task in self._tasks.values()) >= WAITING_MAX:
             return None
         if len(self._tasks) >= KEPT:
-            oldest = next(signal_id for signal_id, task in self._tasks.items() if task.done())
+            oldest = next(key for key, task in self._tasks.items() if task.done())
             del self._tasks[oldest]
-        task = self._tasks[signal.signal_id] = asyncio.create_task(self._outcome(signal))
+        task = self._tasks[key] = asyncio.create_task(self._outcome(key, about))
         return task
 
-    async def _outcome(self, signal: SignalRaised) -> bytes | NoPicture:
+    async def _outcome(self, key: str, about: About) -> bytes | NoPicture:
         try:
-            return await self._draw(signal)
+            return await self._draw(about)
         except Exception as error:  # a mistake of ours must not cost the text
-            log.error("no picture", signal_id=signal.signal_id, exc_info=error)
+            log.error("no picture", of=key, exc_info=error)
             return NoPicture.NOT_DRAWN
 
-    async def _draw(self, signal: SignalRaised) -> bytes | NoPicture:
+    async def _draw(self, about: About) -> bytes | NoPicture:
         with self._metrics.picture_seconds.time():
-            chart = await self._chart(signal)
+            chart = await about()
             if chart is None:
                 return NoPicture.NO_CANDLES
             picture = await self._painter.draw(chart)

@@ -12,6 +12,7 @@ from alerting.picture.head import draw_head
 from alerting.picture.plot import Area, draw_candles, draw_gaps, draw_lines, draw_times, draw_volume, draw_zones
 from alerting.picture.texts import level_labels, tick_labels
 from alerting.picture.themes import THEMES, Colour, Theme, ThemeName
+from tocsin_common.events import SignalRaised
 
 WIDTH, HEIGHT = 2000, 1200
 """1000 x 600 at twice the density: sharp on a phone, and within what Telegram shows without making it smaller."""
@@ -38,7 +39,8 @@ def draw(chart: Chart, theme_name: ThemeName = "dark") -> bytes:
     area = Area.of(chart, left=LEFT, top=HEAD, right=WIDTH - AXIS, bottom=HEIGHT - FOOT, volume_share=VOLUME_SHARE)
     scale = price_scale(chart, top=area.top, bottom=area.floor)
     marks = levels(chart.signal, scale, height=LABEL)
-    draw_zones(canvas, area, scale, chart.signal, theme)
+    if isinstance(chart.signal, SignalRaised):
+        draw_zones(canvas, area, scale, chart.signal, theme)
     draw_ticks(canvas, area, scale, marks, theme)
     draw_times(canvas, area, chart, theme)
     draw_gaps(canvas, area, chart, theme)

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from alerting.picture.chart import Candles, Chart
+from alerting.picture.chart import Candles, Chart, Market
 from alerting.picture.draw import draw
 from alerting.picture.themes import ThemeName
 from tocsin_common import logs
@@ -39,7 +39,7 @@ LENGTH = struct.Struct("<I")
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A chart on its way to the process; columns as bytes of int64 (time) and float64."""
 
-    signal: SignalRaised
+    signal: SignalRaised | Market
     theme: ThemeName
     columns: tuple[bytes, bytes, bytes, bytes, bytes, bytes]
     lines: dict[str, bytes]
@@ -123,7 +123,7 @@ def paint(orders: BinaryIO, pictures: BinaryIO) -> None:
         try:
             picture = draw(order.chart(), order.theme)
         except Exception as error:  # whatever is wrong with one chart, the others are drawn
-            log.error("not drawn", signal_id=order.signal.signal_id, exc_info=error)
+            log.error("not drawn", symbol=order.signal.symbol, exc_info=error)
             picture = b""
         pictures.write(LENGTH.pack(len(picture)) + picture)
         pictures.flush()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.picture.chart import Floats
+from alerting.picture.chart import Floats, Market
 from alerting.wording import words
 from tocsin_common import subjects
 from tocsin_common.bus.protocol import Bus
@@ -27,7 +27,9 @@ PRICES = re.compile(
 """Columns that are prices from candle to candle: others have a scale of their own, or jump."""
 
 
-async def readings(bus: Bus, signal: SignalRaised, *, since_ms: int, wait_s: float) -> list[IndicatorsComputed]:
+async def readings(
+    bus: Bus, signal: SignalRaised | Market, *, since_ms: int, wait_s: float
+) -> list[IndicatorsComputed]:
     """The indicators of a signal's market and timeframe, stored since then; none where they cannot be had in time."""
     subject = subjects.indicators(signal.exchange, signal.symbol, signal.timeframe)
     try:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
 from alerting.bot import arguments
 from alerting.bot.answers import CAPTION_MAX, Answer, fit
 from alerting.bot.desk import Desk
 from alerting.bot.question import Command, Question
 from alerting.gateway import Candle, Page, Signal
+from alerting.picture.chart import SLOTS_MAX, Candles, Chart, Market
 from alerting.wording import change, price, words
+from tocsin_common.documents import Timeframe
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 SIGNALS = 10
 DAY_CANDLES = 24
+CHART_TIMEFRAME = "1h"
 
 
 async def signals(question: Question, desk: Desk) -> Answer:
@@ -45,6 +53,41 @@ async def price_now(question: Question, desk: Desk) -> Answer:
     seen = question.voice.moment(last[0].open_ms + TIMEFRAME_MS["1m"])
     lines.append(question.say("market.source", exchange=desk.settings.exchange, moment=seen))
     return Answer("\n".join(lines))
+
+
+async def chart(question: Question, desk: Desk) -> Answer:
+    """The candles of a symbol, one timeframe, as a picture."""
+    symbol = wanted_symbol(question)
+    timeframe = question.words[1].lower() if len(question.words) > 1 else CHART_TIMEFRAME
+    if timeframe not in get_args(Timeframe):
+        known = ", ".join(get_args(Timeframe))
+        raise question.refuse("usage", "market.bad_timeframe", timeframe=timeframe, known=known)
+    found = (await latest_candles(question, desk, symbol, timeframe, SLOTS_MAX))[::-1]
+    last = found[-1]
+    market = Market(
+        exchange=desk.settings.exchange,
+        symbol=symbol,
+        timeframe=timeframe,
+        candle_open_ms=last.open_ms,
+        last=last.close,
+    )
+    text = question.say(
+        "market.chart",
+        symbol=symbol,
+        timeframe=timeframe,
+        exchange=market.exchange,
+        price=price(last.close),
+        moment=question.voice.moment(market.closed_ms),
+    )
+    picture = await desk.pictures.of_market(Chart(market, columns(found))) if desk.pictures else None
+    return Answer(text if picture else f"{text}\n{question.say('market.no_picture')}", picture=picture)
+
+
+def columns(found: Sequence[Candle]) -> Candles:
+    """Candles, oldest first, as a chart takes them."""
+    names = ("open", "high", "low", "close", "volume")
+    floats = (np.array([getattr(one, name) for one in found], np.float64) for name in names)
+    return Candles(np.array([one.open_ms for one in found], np.int64), *floats)
 
 
 async def latest_candles(question: Question, desk: Desk, symbol: str, timeframe: str, count: int) -> list[Candle]:
@@ -114,4 +157,5 @@ COMMANDS = {
     "signals": Command(signals, anywhere=True),
     "signal": Command(signal, anywhere=True),
     "price": Command(price_now, anywhere=True),
+    "chart": Command(chart, anywhere=True),
 }

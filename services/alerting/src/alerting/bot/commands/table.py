@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from alerting.bot.commands import figures, first, market, menu, operators, own, rules
+from alerting.bot.commands import figures, first, market, menu, operators, own, rules, why
 from alerting.bot.dispatch import Commands
 
-TYPED = first.COMMANDS | market.COMMANDS | figures.COMMANDS | own.COMMANDS | rules.COMMANDS | menu.COMMANDS
+TYPED = (
+    first.COMMANDS | market.COMMANDS | figures.COMMANDS | own.COMMANDS | rules.COMMANDS | menu.COMMANDS | why.COMMANDS
+)
 TABLE = Commands(typed=TYPED | operators.COMMANDS, pressed=own.PRESSED | rules.PRESSED | menu.PRESSED)
