@@ -14,7 +14,6 @@ class Metrics:
         self._of_alerts(registry)
         self._of_deliveries(registry)
         self._of_digests(registry)
-        self._of_destinations(registry)
         self._of_pictures(registry)
 
     def _of_alerts(self, registry: CollectorRegistry) -> None:
@@ -75,17 +74,6 @@ class Metrics:
         )
         self.digest_lines_waiting = Gauge(
             "alerting_digest_lines_waiting", "Lines that wait for a digest, where it is made.", registry=registry
-        )
-
-    def _of_destinations(self, registry: CollectorRegistry) -> None:
-        self.verifications = Counter(
-            "alerting_verifications", "Destinations asked whether they want alerts.", ["channel"], registry=registry
-        )
-        self.confirmed = Counter(
-            "alerting_destinations_confirmed", "Destinations that said yes.", ["channel"], registry=registry
-        )
-        self.unsubscribed = Counter(
-            "alerting_destinations_unsubscribed", "Destinations that left by a link.", ["channel"], registry=registry
         )
 
     def _of_pictures(self, registry: CollectorRegistry) -> None:
