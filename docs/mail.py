@@ -36,7 +36,7 @@ def mail() -> str:
         picture=picture,
     )
     inside = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return page(message).replace(f"cid:{PICTURE_ID}", inside)
+    return page(message, "https://alerts.example.org/unsubscribe/").replace(f"cid:{PICTURE_ID}", inside)
 
 
 if __name__ == "__main__":

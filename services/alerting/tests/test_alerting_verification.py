@@ -167,6 +167,14 @@ async def test_a_code_is_good_once(world: World) -> None:
     assert await world.refused(code) == "unknown_code"
 
 
+async def test_a_confirmation_that_was_cut_off_is_finished_by_the_same_code(world: World) -> None:
+    code = await world.mailed()
+    await world.subscribe("ann", replace(MAIL, verified=True))  # written, and killed before anything was said of it
+    await world.verification.confirm(code)
+    assert [message.event().via for message in await world.bus.page(MANAGEMENT, ">")] == ["confirmed email 0"]
+    assert await world.refused(code) == "unknown_code"
+
+
 async def test_two_who_give_a_code_at_once_confirm_it_and_break_nothing(world: World) -> None:
     code = await world.mailed()
     found = await asyncio.gather(*(world.verification.confirm(code) for _ in range(2)), return_exceptions=True)
