@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -20,9 +21,18 @@ from tests.channels import DiscordServer, PushServer, SmtpServer, TelegramServer
 from alerting.channels.vapid import new_keys
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.documents import Destination, PriceRule, SignalRule, Subscriber, encode
-from tocsin_common.events import CHANNELS, CandlesClosed, DeliveryChanged, SignalRaised
+from tocsin_common.events import CHANNELS, AlertSuppressed, AnyEvent, CandlesClosed, DeliveryChanged, SignalRaised
 from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
-from tocsin_common.streams import ALERT_RULES, DELIVERIES, SEND, SUBSCRIBERS
+from tocsin_common.requests.management import Actor
+from tocsin_common.requests.verification import (
+    CONFIRM,
+    UNSUBSCRIBE,
+    VERIFY,
+    ConfirmRequest,
+    UnsubscribeRequest,
+    VerifyRequest,
+)
+from tocsin_common.streams import ALERT_RULES, ALERTS, DELIVERIES, SEND, SUBSCRIBERS
 
 CONFIG = """
 nats: {{url: "{nats}"}}
@@ -31,6 +41,7 @@ alerting:
   email: {{host: 127.0.0.1, port: {smtp}, sender: alerts@example.org, tls: none}}
   webhook: {{allow_private: true}}
   webpush: {{vapid_key: "{vapid}", contact: "mailto:ops@example.org"}}
+  links: {{public_url: "https://alerts.example.org", key: "a-key-of-at-least-thirty-two-characters"}}
 """
 VAPID = new_keys()
 SIGNALS = 40
@@ -78,6 +89,13 @@ class World:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    async def stated(self, count: int) -> list[AnyEvent]:
+        """Wait until so much was decided about alerts."""
+        async with asyncio.timeout(30):
+            while len(found := await self.bus.page(ALERTS, ">")) < count:  # noqa: ASYNC110  no event on this side
+                await asyncio.sleep(0.01)
+        return [message.event() for message in found]
 
     async def ledger(self) -> Counter[tuple[str, str]]:
         last = (await self.bus.stream_state(DELIVERIES)).last_seq
@@ -145,6 +163,38 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
         VAPID.private,
         world.push.keys,
     ):
+        assert secret.encode() not in log
+
+
+async def test_an_address_gets_alerts_from_when_it_is_confirmed_until_it_leaves(world: World) -> None:
+    bob = Destination(channel="email", address="bob@example.org", verified=False)
+    subscriber = Subscriber(subscriber_id="bob", name="Bob", destinations=[bob], language="id", zone="Asia/Jakarta")
+    rule = SignalRule(rule_id="bobs", name="bobs", subscribers=["bob"])
+    await world.bus.bucket(SUBSCRIBERS).put("bob", encode(subscriber))
+    for ours in ("all", "level"):
+        await world.bus.bucket(ALERT_RULES).delete(ours)
+    await world.bus.bucket(ALERT_RULES).put("bobs", encode(rule))
+    operator = Actor(role="operator", via="test")
+    async with world.service() as process:
+        await world.bus.publish([raised(1)])
+        await world.stated(1)
+        await world.bus.request(VERIFY, VerifyRequest(actor=operator, subscriber_id="bob", channel="email"))
+        [code] = re.findall(r"/confirm/(\w+)", world.smtp.accepted[0].text)
+        await world.bus.request(CONFIRM, ConfirmRequest(token=code))
+        await world.bus.publish([raised(2)])
+        alert = (await world.smtp.wait_for(2, timeout_s=30))[1]
+        assert alert.text.startswith("Jual BTC/USDT")
+        [token] = re.findall(rb"\r\nList-Unsubscribe: <[^>]+/([^/>]+)>\r\n", world.smtp.wire[1])
+        await world.bus.request(UNSUBSCRIBE, UnsubscribeRequest(token=token.decode()))
+        await world.bus.publish([raised(3)])
+        stated = await world.stated(3)
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0, log.decode()
+    reasons = [event.reason if isinstance(event, AlertSuppressed) else "raised" for event in stated]
+    assert reasons == ["not_verified", "raised", "unsubscribed"]
+    assert len(world.smtp.accepted) == 2
+    for secret in (code, token.decode(), "bob@example.org", "a-key-of-at-least"):
         assert secret.encode() not in log
 
 
