@@ -9,6 +9,7 @@ from alerting.content import Content
 from alerting.indicators import CLOSE, Reached
 from alerting.moves import Move
 from alerting.paper import Drawdown, Opened
+from alerting.phrases import reason
 from alerting.prices import Crossing
 from alerting.render_own import of_drawdown, of_fill, of_opened, of_trouble
 from alerting.system import Trouble
@@ -58,7 +59,7 @@ def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
 
 
 def of_signal(signal: SignalRaised, rule_name: str, voice: Voice) -> Content:
-    """For example: `Long BTC/USDT, 1h: EMA cross`. The reasons are in the strategy's own words."""
+    """For example: `Long BTC/USDT, 1h: EMA cross`. Reasons that are not known are in the strategy's own words."""
     say = voice.say
     fields = {
         say("fields.entry"): price(signal.entry),
@@ -75,7 +76,9 @@ def of_signal(signal: SignalRaised, rule_name: str, voice: Voice) -> Content:
         say("fields.good_until"): voice.moment(signal.expires_ms),
         say("fields.rule"): rule_name,
     }
-    return Content(named(signal, voice), " ".join(sentence(reason) for reason in signal.reasons), fields)
+    return Content(
+        named(signal, voice), " ".join(sentence(reason(one, voice.language)) for one in signal.reasons), fields
+    )
 
 
 def named(signal: SignalRaised | OutcomeMeasured, voice: Voice) -> str:
