@@ -22,12 +22,14 @@ from tests.virtual_time import clock_ms, run
 
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
+from alerting.config import AlertingSection
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
+from alerting.sending.rates import Rates
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.leases import Lease
@@ -324,6 +326,8 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
             max_attempts=6,
             random=random,
             at_once=random.choice([0, 1, 4]),
+            workers=4,
+            rates=Rates(AlertingSection()),
             clock_ms=clock_ms,
         )
     for (name, _), durable in ALERTING_SEND.items():

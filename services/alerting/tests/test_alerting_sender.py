@@ -17,9 +17,12 @@ from alerting.channels import Channel
 from alerting.channels.discord import Discord
 from alerting.channels.http import Outbound
 from alerting.channels.webhook import Webhook
+from alerting.config import AlertingSection
 from alerting.directory import Directory
 from alerting.metrics import Metrics
 from alerting.pipeline import deliveries
+from alerting.sending.breaker import FAILURES
+from alerting.sending.rates import Rates
 from alerting.sending.sender import Sender
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
@@ -56,6 +59,8 @@ class Desk:
             max_attempts=self.max_attempts,
             random=Random(1),
             at_once=2,
+            workers=4,
+            rates=Rates(AlertingSection()),
             clock_ms=lambda: self.now_ms,
         )
 
@@ -278,6 +283,43 @@ async def test_a_receiver_that_keeps_failing_is_given_up_in_the_end(
     assert 0.5 <= waits[0] <= 1 <= waits[1] <= 2
     assert (await desk.states(incoming))[-1] == ("failed", 3, "server_error")
     assert desk.count("deliveries_failed_total", state="failed", reason="server_error") == 1
+
+
+async def test_a_receiver_that_is_down_is_left_alone_without_using_up_attempts(
+    hook: tuple[Desk, WebhookServer],
+) -> None:
+    desk, server = hook
+    server.always = Fault(status=503)
+    for number in range(FAILURES):
+        with pytest.raises(Retryable):
+            await desk.sender.handle(await desk.queue(f"alert {number}"))
+    incoming = await desk.queue("one more")
+    for _ in range(3):
+        with pytest.raises(Retryable) as told:
+            await desk.sender.handle(incoming)
+        assert told.value.reason == "circuit_open"
+    assert await desk.states(incoming) == [("queued", 0, ""), ("retrying", 0, "circuit_open")]
+    assert server.requests == FAILURES
+    server.always = None
+    await desk.until_settled(incoming)
+    assert (await desk.states(incoming))[-2:] == [("attempting", 1, ""), ("sent", 1, "")]
+
+
+async def test_what_waits_for_a_circuit_expires_in_its_time(hook: tuple[Desk, WebhookServer]) -> None:
+    desk, server = hook
+    server.always = Fault(status=503)
+    incoming = await desk.queue("old")
+    desk.now_ms += int(TTL_S * 1000) - 3_000
+    for number in range(FAILURES):
+        with pytest.raises(Retryable):
+            await desk.sender.handle(await desk.queue(f"alert {number}"))
+    assert await desk.until_settled(incoming) == [3.0]
+    assert await desk.states(incoming) == [
+        ("queued", 0, ""),
+        ("retrying", 0, "circuit_open"),
+        ("expired", 0, "deadline"),
+    ]
+    assert server.requests == FAILURES
 
 
 async def test_a_rejection_is_final(hook: tuple[Desk, WebhookServer]) -> None:

@@ -37,14 +37,14 @@ from tocsin_common.streams import ALERT_RULES, ALERTS, DELIVERIES, SEND, SUBSCRI
 CONFIG = """
 nats: {{url: "{nats}"}}
 alerting:
-  telegram: {{token: "{token}", base_url: "{telegram}"}}
+  telegram: {{token: "{token}", base_url: "{telegram}", per_s: 1000, chat_per_s: 1000}}
   email: {{host: 127.0.0.1, port: {smtp}, sender: alerts@example.org, tls: none}}
   webhook: {{allow_private: true}}
   webpush: {{vapid_key: "{vapid}", contact: "mailto:ops@example.org"}}
   links: {{public_url: "https://alerts.example.org", key: "a-key-of-at-least-thirty-two-characters"}}
 """
 VAPID = new_keys()
-SIGNALS = 40
+SIGNALS, SIGNALS_MAX = 6, 40
 
 
 def raised(number: int) -> SignalRaised:
@@ -223,7 +223,7 @@ def pictures(mail: EmailMessage) -> list[object]:
 async def test_signals_are_seen_on_telegram_and_in_the_mail(world: World) -> None:
     """The first ones may go without a picture, while the painter is starting."""
     async with world.bus.serve(HISTORY, history), world.service() as process:
-        for number in range(1, SIGNALS):
+        for number in range(1, SIGNALS_MAX):
             await world.bus.publish([raised(200 + number)])
             for server in (world.telegram, world.smtp, world.webhook):
                 await server.wait_for(number, timeout_s=30)

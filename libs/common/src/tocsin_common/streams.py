@@ -169,7 +169,21 @@ PROGRESS = Bucket("progress", durability="async", history=1)
 """How far each replica of market-ingest and of signal-engine has come, for the ones that write the clock."""
 VERIFICATIONS = Bucket("verifications", history=1, expires=True)
 """What is open to be confirmed: digests of codes and addresses, for a day."""
-BUCKETS = (ALERT_RULES, SUBSCRIBERS, SILENCES, PORTFOLIOS, API_KEYS, SEEDED, SNAPSHOTS, LEASES, PROGRESS, VERIFICATIONS)
+PERMITS = Bucket("permits", durability="async", history=1, expires=True)
+"""When which receiver may be asked next, shared by the replicas of alerting. A crash forgets a window's worth."""
+BUCKETS = (
+    ALERT_RULES,
+    SUBSCRIBERS,
+    SILENCES,
+    PORTFOLIOS,
+    API_KEYS,
+    SEEDED,
+    SNAPSHOTS,
+    LEASES,
+    PROGRESS,
+    VERIFICATIONS,
+    PERMITS,
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
+from alerting.sending.gate import WAITING
+from alerting.sending.rates import Rates
 from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
 from alerting.verification.core import Verification
@@ -64,12 +66,14 @@ async def serve(service: Service[Settings]) -> None:
             max_attempts=settings.delivery.max_attempts,
             random=Random(),
             at_once=settings.workers(name),
+            workers=settings.workers(name),
+            rates=Rates(settings),
             pictures=pictures,
         )
         service.stack.push_async_callback(sender.finish)
         service.spawn(sender.hurry_after(service.stop))
     for (name, _), durable in ALERTING_SEND.items():
-        service.spawn(service.consume_queue(durable, senders[name].handle, workers=settings.workers(name)))
+        service.spawn(service.consume_queue(durable, senders[name].handle, workers=settings.workers(name) * WAITING))
 
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)

@@ -20,6 +20,9 @@ class TelegramSection(Section):
         default=None, description="Bot token from @BotFather; without it the channel is off."
     )
     base_url: str = Field(default="https://api.telegram.org", description="Bot API server, without `/bot<token>`.")
+    per_s: float = Field(default=30.0, gt=0, le=1000, description="Messages per second to all chats together.")
+    chat_per_s: float = Field(default=1.0, gt=0, le=1000, description="Messages per second to one chat.")
+    group_per_min: int = Field(default=20, ge=1, le=1000, description="Messages per minute to one group or channel.")
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
     workers: int = Field(default=16, ge=1, le=500, description="Deliveries in hand at a time.")
 
@@ -33,6 +36,7 @@ class EmailSection(Section):
     tls: Literal["starttls", "tls", "none"] = Field(
         default="starttls", description="`none` only for a server on this machine."
     )
+    per_s: float = Field(default=20.0, gt=0, le=1000, description="Mails per second to the server.")
     timeout_s: float = Field(default=15.0, gt=0, le=20, description="Longest wait for one answer.")
     workers: int = Field(default=8, ge=1, le=500, description="Deliveries in hand at a time.")
 
@@ -55,6 +59,7 @@ class DiscordSection(Section):
 
 
 class WebhookSection(Section):
+    per_host_per_s: float = Field(default=100.0, gt=0, le=1000, description="Requests per second to one host.")
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
     workers: int = Field(default=64, ge=1, le=500, description="Deliveries in hand at a time.")
     allow_private: bool = Field(
@@ -73,6 +78,7 @@ class WebPushSection(Section):
         description="Whom a push service may tell of trouble: `mailto:` and an address, or an https URL.",
         pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+|)$",
     )
+    per_host_per_s: float = Field(default=100.0, gt=0, le=1000, description="Requests per second to one push service.")
     timeout_s: float = Field(default=10.0, gt=0, le=20, description="Longest wait for one answer.")
     workers: int = Field(default=32, ge=1, le=500, description="Deliveries in hand at a time.")
 

@@ -47,6 +47,12 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("alerting_sends_in_flight", "Requests under way.", ["channel"], registry=registry)
+        self.circuits = Gauge(
+            "alerting_circuits",
+            "Hosts and destinations that are left alone (open) or asked once (half_open).",
+            ["channel", "state"],
+            registry=registry,
+        )
         self.send_seconds = Histogram(
             "alerting_send_seconds",
             "From request to answer.",

@@ -78,6 +78,7 @@ class Undelivered(StrEnum):
     CHANNEL_BUG = "channel_bug"
     # passing: the receiver may take it later
     RATE_LIMITED = "rate_limited"
+    CIRCUIT_OPEN = "circuit_open"
     SERVER_ERROR = "server_error"
     CONNECTION_FAILED = "connection_failed"
     # ambiguous: the receiver may have taken it

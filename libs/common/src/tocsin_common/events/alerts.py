@@ -106,7 +106,7 @@ class DeliveryChanged(Event, frozen=True, kw_only=True, tag="delivery.v1"):
 
     @property
     def event_id(self) -> str:
-        return derive("delivery", self.delivery_id, self.state, self.attempt)
+        return derive("delivery", self.delivery_id, self.state, self.attempt, self.reason)
 
 
 class DigestPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from alerting.sending.clock import ClockMs
 from alerting.sending.ledger import LOOK_AGAIN_S
 from tocsin_common.errors import Retryable
 from tocsin_common.events import ChannelName, DeliveryChanged, SendDue
@@ -25,7 +26,7 @@ GoOn = Callable[[SendDue, DeliveryChanged | None, int], Awaitable[None]]
 class Hands:
     """Takes up to `at_once` deliveries at once, and any number that come by the queue."""
 
-    def __init__(self, channel: ChannelName, go_on: GoOn, *, at_once: int, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, channel: ChannelName, go_on: GoOn, *, at_once: int, clock_ms: ClockMs) -> None:
         self._channel = channel
         self._go_on = go_on
         self._at_once = at_once

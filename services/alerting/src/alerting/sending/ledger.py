@@ -5,10 +5,11 @@ Of two workers that read the same entry, one goes on and the other looks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alerting.channels import Original
+from alerting.sending.clock import ClockMs
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Conflict, Retryable
@@ -22,7 +23,7 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A due delivery with its ledger: the sequence of the last entry, and how many requests were started.
+    """A due delivery with its ledger: the last entry's sequence and reason, and how many requests were started.
 
     `doubtful`: one that did not succeed may have been taken. `through_seq`: up to where a digest was told last.
     """
@@ -32,13 +33,15 @@ class Work:
     attempt: int = 0
     doubtful: bool = False
     through_seq: int = 0
+    reason: str = ""
 
     @classmethod
     def after(cls, last: DeliveryChanged | None, due: SendDue, seq: int) -> Work:
         """As the ledger's last entry, at `seq`, leaves it."""
         if last is None:
             return cls(due, seq)
-        return cls(due, seq, last.attempt, last.doubtful or last.state == "attempting", last.through_seq)
+        doubtful = last.doubtful or last.state == "attempting"
+        return cls(due, seq, last.attempt, doubtful, last.through_seq, last.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Ledger:
 
     bus: Bus
     channel: ChannelName
-    clock_ms: Callable[[], int]
+    clock_ms: ClockMs
 
     async def read(self, due: SendDue) -> tuple[DeliveryChanged | None, int]:
         """The last entry (None: there is none) and its sequence."""
@@ -94,4 +97,4 @@ class Ledger:
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S) from None
         if stored.duplicate and await self.read(work.due) != (change, stored.seq):
             raise Retryable("raced", retry_after_s=LOOK_AGAIN_S)
-        return replace(work, seq=stored.seq, attempt=attempt)
+        return replace(work, seq=stored.seq, attempt=attempt, reason=reason)

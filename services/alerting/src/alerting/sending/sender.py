@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -21,14 +21,19 @@ from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
+from alerting.sending.circuits import Circuits
+from alerting.sending.clock import ClockMs
+from alerting.sending.gate import Gate, Permit
 from alerting.sending.hands import Hands
 from alerting.sending.ledger import Ledger, Work
+from alerting.sending.rates import Rates
 from alerting.sending.requests import Requests, as_message
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
-from tocsin_common.events import ChannelName, DeliveryChanged, DeliveryState, Event, SendDue
+from tocsin_common.events import SEVERITIES, ChannelName, DeliveryChanged, DeliveryState, Event, SendDue
+from tocsin_common.streams import PERMITS
 
 log = structlog.get_logger()
 
@@ -51,8 +56,10 @@ class Sender:
         max_attempts: int,
         random: Random,
         at_once: int,
+        workers: int,
+        rates: Rates,
         pictures: Pictures | None = None,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: ClockMs = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._name = name
         self._channel = channel
@@ -66,6 +73,9 @@ class Sender:
         self._ledger = Ledger(bus, name, clock_ms)
         self._telling = Telling(bus, clock_ms)
         self._requests = Requests(name, metrics)
+        self._rates = rates
+        self._gate = Gate(bus.bucket(PERMITS), workers=workers, clock_ms=clock_ms)
+        self._circuits = Circuits(name, metrics, random, clock_ms)
         self._hands = Hands(name, self._go_on, at_once=at_once, clock_ms=clock_ms)
         self._paused_until_ms: dict[str, int] = {}
 
@@ -119,30 +129,52 @@ class Sender:
             await self._telling.end(due, (await self._ledger.read(due))[0])
 
     async def _attempt(self, work: Work, number: int, channel: Channel, destination: Destination) -> None:
+        """Everything that may take long comes before the attempt is recorded: a crash meanwhile leaves no doubt."""
+        route, rank = self._rates.route(self._name, destination.address), SEVERITIES.index(work.due.severity)
         try:
+            self._circuits.check(route.host, route.destination)
             self._respect_pause(destination)
+            permit = await self._gate.permit(route, rank)
         except Retryable as wait:
             await self._wait(work, wait)
             return
         work, message = await self._said(work)
-        work = await self._ledger.record(work, "attempting", number)
+        async with self._gate.connection(rank):
+            with self._circuits.watching(route.host, route.destination) as watched:
+                work = await self._ledger.record(work, "attempting", number)
+                watched.outcome = await self._ask(permit, channel, message, destination)
+        match watched.outcome:
+            case Rejected() as error:
+                await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
+            case Retryable() as error:
+                await self._fail(work, error, destination)
+            case reference:
+                await self._ledger.record(work, "sent", number, reference=reference)
+                self._metrics.sent.labels(self._name).inc()
+                log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
+
+    async def _ask(
+        self, permit: Permit, channel: Channel, message: Message, destination: Destination
+    ) -> str | Rejected | Retryable:
+        """One request, and what became of it."""
         try:
-            reference = await self._requests.send(channel, message, destination)
-        except Rejected as error:
-            await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
-        except Retryable as error:
-            await self._fail(work, error, destination)
-        else:
-            await self._ledger.record(work, "sent", number, reference=reference)
-            self._metrics.sent.labels(self._name).inc()
-            log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
+            await self._gate.ready(permit)
+            return await self._requests.send(channel, message, destination)
+        except (Rejected, Retryable) as error:
+            return error
 
     async def _wait(self, work: Work, wait: Retryable) -> None:
-        """Raise what asks us to wait, unless it would be late then: put it aside."""
-        then_ms = self._now_ms() + int((wait.retry_after_s or 0) * 1000)
-        if work.doubtful or work.due.late_dropped or not is_late(work.due, then_ms):
-            raise wait
-        await self._put_aside(work, unreachable=True)
+        """Raise what asks us to wait, unless it would be late then: put it aside. That a circuit is open is recorded
+        once."""
+        now_ms, delay_s = self._now_ms(), wait.retry_after_s or 0.0
+        if not work.doubtful and not work.due.late_dropped and is_late(work.due, now_ms + int(delay_s * 1000)):
+            await self._put_aside(work, unreachable=True)
+            return
+        if wait.reason == Undelivered.CIRCUIT_OPEN and work.reason != wait.reason:
+            await self._ledger.record(work, "retrying", work.attempt, reason=wait.reason)
+            self._metrics.retried.labels(self._name, wait.reason).inc()
+        left_s = (work.due.deadline_ms - now_ms) / 1000
+        raise Retryable(wait.reason, retry_after_s=min(delay_s, left_s))
 
     async def _said(self, work: Work) -> tuple[Work, Message]:
         """What is sent. A picture is soon there or not at all, and all of it is there before the attempt is recorded: a
