@@ -9,6 +9,7 @@ import math
 
 import msgspec
 
+from alerting.reasons import Undelivered
 from alerting.sending.clock import ClockMs
 from alerting.sending.slots import Limits, lifetime_ms, next_slot, remembered, reserve
 from tocsin_common.bus.protocol import KeyValue
@@ -89,7 +90,7 @@ class Book:
                 self._returned = [slot for slot in self._returned if slot not in returned]
                 self._ends_ms = self._now_ms() + self._ttl_s * 1000
                 return found
-        raise Retryable("contended", retry_after_s=BUSY_S)
+        raise Retryable(Undelivered.RATE_LIMITED, "others were faster", retry_after_s=BUSY_S)
 
     def _known(self) -> list[int]:
         """The slots without those that were given back."""
