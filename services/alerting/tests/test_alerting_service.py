@@ -80,9 +80,7 @@ class World:
     @asynccontextmanager
     async def service(self) -> AsyncIterator[asyncio.subprocess.Process]:
         environ = {**os.environ, "TOCSIN_CONFIG": str(self.config)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "alerting", env=environ, stderr=asyncio.subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "alerting", env=environ)
         try:
             yield process
         finally:

@@ -7,7 +7,7 @@ import signal
 import sys
 import textwrap
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -260,7 +260,7 @@ WRITER = textwrap.dedent(
 async def writer(name: str, url: str) -> AsyncIterator[Process]:
     """A process that stores trades of one market whenever it may."""
     arguments = [name, url, str(Path(__file__).parent)]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, *arguments, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, *arguments)
     try:
         yield process
     finally:

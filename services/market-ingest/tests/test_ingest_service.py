@@ -31,7 +31,8 @@ from tocsin_common.streams import CANDLES, CLOCK, TRADES
 PATIENCE_S = 60.0
 
 
-async def start(nats_url: str, files: list[Path], max_lag_marks: int = 0) -> Process:
+async def start(nats_url: str, files: list[Path], max_lag_marks: int = 0, stderr: int | None = None) -> Process:
+    """`stderr` PIPE only for a test that reads it: a process whose pipe nobody empties is never seen to end."""
     source = {"kind": "replay", "files": [str(file) for file in files]}
     environ = {
         **os.environ,
@@ -39,7 +40,7 @@ async def start(nats_url: str, files: list[Path], max_lag_marks: int = 0) -> Pro
         "TOCSIN__MARKET_INGEST__SOURCE": json.dumps(source),
         "TOCSIN__MARKET_INGEST__MAX_LAG_MARKS": str(max_lag_marks),
     }
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "market_ingest", env=environ, stderr=PIPE)
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "market_ingest", env=environ, stderr=stderr)
 
 
 async def take_mark(consumer: Consumer, wanted: Callable[[ClockAdvanced], bool]) -> ClockAdvanced:
@@ -77,7 +78,7 @@ async def test_an_unreadable_file_is_one_line_and_exit_code_2(
 ) -> None:
     path = tmp_path / "trades.csv"
     path.write_text("exchange,symbol,ts_ms,price,amount\nbinance,BTC/USDT,1700000000000,abc,1\n")
-    process = await start(nats_url, [path])
+    process = await start(nats_url, [path], stderr=PIPE)
     _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 2
     (line,) = (json.loads(line) for line in errors.splitlines() if b'"error"' in line)
