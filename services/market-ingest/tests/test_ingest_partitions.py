@@ -243,7 +243,7 @@ WRITER = textwrap.dedent(
     async def write(name, url):
         Lease.held = True  # it never notices that its time is over: as if paused right after it looked
         bus = await JetStreamBus.connect(NatsSection(url=url), name=name)
-        ownership = Ownership(bus, MARKET_INGEST, ALL, lambda: None, ttl_s=1, look_s=0.1, host=name)
+        ownership = Ownership(bus, MARKET_INGEST, ALL, lambda: None, ttl_s=2, look_s=0.1, host=name)
         running = asyncio.create_task(ownership.run(asyncio.Event()))
         n = 0
         while True:
@@ -288,7 +288,7 @@ async def test_a_partition_has_one_writer_after_the_other(
 ) -> None:
     """The paused one wakes up after the takeover and writes on: the server alone stands in its way."""
     async with writer("one", nats_url) as one, writer("two", nats_url) as two:
-        await until(lambda: two_share(jetstream_bus), 20)
+        await until(lambda: two_share(jetstream_bus), 60)
         settled = len(await trades_by(jetstream_bus))
 
         async def more_than(trades: int) -> bool:
@@ -302,8 +302,8 @@ async def test_a_partition_has_one_writer_after_the_other(
         async def taken_over() -> bool:
             return (await trades_by(jetstream_bus))[-1] != first
 
-        await until(taken_over, 15)
-        assert time.monotonic() - started_s < 8
+        await until(taken_over, 60)
+        assert time.monotonic() - started_s < 15
         if how is signal.SIGSTOP:
             (one if first == "one" else two).send_signal(signal.SIGCONT)
         stored = len(await trades_by(jetstream_bus))
