@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bench import ingest, latency, levels, picture, pipeline, projector, rounds, soak
+from bench import fanout, ingest, latency, levels, picture, pipeline, projector, rounds, soak
 from bench.report import Figure, console, print_table
 from tocsin_common import logs
 
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "rounds": rounds.measure,
     "picture": picture.measure,
     "levels": levels.measure,
+    "fanout": fanout.measure,
     "latency": latency.measure,
     "soak": soak.measure,
 }

@@ -255,10 +255,17 @@ DURABLES = (
 )
 
 
+_BY_ROOT: dict[str, list[Stream]] = {}
+"""Streams by the first token of their subjects: looked up once for every delivery."""
+for _stream in STREAMS:
+    for _root in {subject.partition(".")[0] for subject in _stream.subjects}:
+        _BY_ROOT.setdefault(_root, []).append(_stream)
+
+
 @lru_cache(maxsize=65536)
 def stream_of(subject: str) -> Stream:
     """The stream that stores a published subject. Raises LookupError when none does."""
-    for stream in STREAMS:
+    for stream in _BY_ROOT.get(subject.partition(".")[0], ()):
         if any(matches(pattern, subject) for pattern in stream.subjects):
             return stream
     raise LookupError(f"no stream is declared for the subject {subject!r}")

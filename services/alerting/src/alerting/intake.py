@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from alerting.audience import Decided
@@ -201,11 +202,12 @@ class Intake:
                 self._metrics.matched.labels(alert.kind).inc()
             else:
                 self._metrics.suppressed.labels(alert.reason).inc()
-        for delivery in outbox.opened:
-            if delivery.state == "aside":
-                self._metrics.aside.labels(delivery.channel, delivery.reason).inc()
+        opened = Counter((entry.channel, entry.state == "aside", entry.reason) for entry in outbox.opened)
+        for (channel, aside, reason), count in opened.items():
+            if aside:
+                self._metrics.aside.labels(channel, reason).inc(count)
             else:
-                self._metrics.queued.labels(delivery.channel).inc()
+                self._metrics.queued.labels(channel).inc(count)
 
     async def _save(self, *, after_redo: bool) -> None:
         if after_redo:

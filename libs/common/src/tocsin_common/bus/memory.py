@@ -70,10 +70,10 @@ class MemoryBus:
     async def append(self, event: Event, *, expected_last: int) -> Stored:
         log = self._log(stream_of(event.subject))
         subject = stored_subject(log.stream, event.subject)
-        following = next(log.matching(subject, expected_last + 1), None)
         newest = log.newest(subject)
         found = newest.seq if newest else 0
         if found != expected_last:
+            following = next(log.matching(subject, expected_last + 1), None)
             if following is None or following.message_id != event.event_id:
                 raise Conflict(f"{event.subject}: the last sequence is {found}, not {expected_last}")
             return Stored(log.stream.name, following.seq, duplicate=True)
