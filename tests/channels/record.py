@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,12 +46,15 @@ class Accepted:
 
 @dataclass
 class Recorder:
-    """Keeps what was accepted, counts what was asked, hands out faults: queued ones first, then `always`."""
+    """Keeps what was accepted, counts what was asked, hands out faults: queued ones first, then `always`.
+
+    `on_accept` is called when a message was accepted and nothing answered yet."""
 
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
     accepted: list[Accepted] = field(default_factory=list)
     requests: int = 0
+    on_accept: Callable[[], None] = lambda: None
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -71,6 +74,7 @@ class Recorder:
         async with self._changed:
             self.accepted.append(message)
             self._changed.notify_all()
+        self.on_accept()
         return message
 
     async def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Accepted]:
