@@ -14,6 +14,7 @@ from tests.channels.http_server import HttpServer
 from tests.channels.telegram_bot import BotServer
 
 from alerting.bot.wiring import Parts, run_bot
+from alerting.channels import Channel
 from alerting.channels.open import open_challenge
 from alerting.config import AlertingSection, Settings
 from alerting.directory import Directory
@@ -23,10 +24,11 @@ from alerting.picture.chart import Chart
 from alerting.picture.desk import Pictures
 from alerting.picture.draw import draw
 from alerting.verification.core import Verification
+from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination, Subscriber, encode
-from tocsin_common.events import BotAsked
+from tocsin_common.events import BotAsked, ChannelName
 from tocsin_common.health import Health
 from tocsin_common.metrics import BusMetrics
 from tocsin_common.requests.management import Actor
@@ -105,7 +107,9 @@ class BotWorld:
         management = Management(self.bus, directory, metrics)
         challenge = open_challenge(AlertingSection())
         stack.push_async_callback(challenge.close)
-        verification = Verification(management, Opened(self.bus), {"telegram": challenge}, challenge, None, metrics)
+        channels: dict[ChannelName, Channel] = {"telegram": challenge}
+        counted = AddressMetrics(CollectorRegistry())
+        verification = Verification(management, Opened(self.bus), channels, challenge, None, metrics, counted)
         pictures = Pictures(self.bus, Pure(), metrics, wait_s=10.0)
         await stack.enter_async_context(pictures)
         return Parts(directory, management, verification, pictures)
