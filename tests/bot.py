@@ -14,6 +14,7 @@ from tests.channels.http_server import HttpServer
 from tests.channels.telegram_bot import BotServer
 
 from alerting.bot.wiring import Parts, run_bot
+from alerting.broadcasts import Broadcasts
 from alerting.channels import Channel
 from alerting.channels.open import open_challenge
 from alerting.config import AlertingSection, Settings
@@ -112,7 +113,8 @@ class BotWorld:
         verification = Verification(management, Opened(self.bus), channels, challenge, None, metrics, counted)
         pictures = Pictures(self.bus, Pure(), metrics, wait_s=10.0)
         await stack.enter_async_context(pictures)
-        return Parts(directory, management, verification, pictures)
+        broadcasts = Broadcasts(self.bus, directory, metrics, ttl_s=60)
+        return Parts(directory, management, verification, broadcasts, pictures)
 
     async def code_for(self, subscriber_id: str) -> str:
         """The code that `tocsin` gives an operator for a subscriber's first Telegram destination."""

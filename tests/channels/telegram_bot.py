@@ -60,12 +60,14 @@ class BotServer(TelegramServer):
         return self.push({"message": message})
 
     def press(self, user: int, data: str, *, chat: int | None = None, message: int | None = None, **about: Any) -> str:
-        """A button pressed below the bot's message `message` (the last one); returns the callback's id."""
+        """A button pressed below the bot's message `message` (the last one), which says `text`; returns the callback's
+        id."""
+        text = about.pop("text", "menu")
         ref = message if message is not None else len(self.accepted)
         callback = f"cb{self._next_id}"
         below = {"message_id": ref, "date": int(time.time()), "chat": self._chat(user if chat is None else chat)}
         query = {"id": callback, "from": self._user(user, **about), "chat_instance": "1", "data": data}
-        self.push({"callback_query": {**query, "message": {**below, "text": "menu"}}})
+        self.push({"callback_query": {**query, "message": {**below, "text": text}}})
         return callback
 
     def push(self, content: dict[str, Any]) -> int:

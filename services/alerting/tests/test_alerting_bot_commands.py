@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.alerts import a_signal
 from tests.bot import ADA, BOB, EVE, GROUP, OPERATOR, BotWorld, bot_world
+from tests.managed import Managed
 
 from alerting.bot.commands.table import TABLE
 from alerting.bot.phrases import phrases
 from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import (
     AlertRule,
     Destination,
@@ -25,7 +28,8 @@ from tocsin_common.documents import (
     VolumeRule,
     decode,
 )
-from tocsin_common.streams import ALERT_RULES, SILENCES, SUBSCRIBERS
+from tocsin_common.events import AlertRaised, AlertSuppressed, SendDue
+from tocsin_common.streams import ALERT_RULES, ALERTS, SEND, SILENCES, SUBSCRIBERS, Stream
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000
@@ -207,7 +211,8 @@ async def test_signals_are_subscribed_to_and_let_go(world: BotWorld) -> None:
         await world.answer(ADA, "/unsubscribe all")
         assert not (await person(world, "ada")).destinations[0].enabled
         await world.answer(ADA, "/subscribe")
-        assert (await person(world, "ada")).destinations[0].enabled
+        [place] = (await person(world, "ada")).destinations
+        assert (place.enabled, place.verified) == (True, True)
 
 
 async def test_peace_is_had_for_a_while_or_in_some_hours(world: BotWorld) -> None:
@@ -368,6 +373,49 @@ async def test_operators_see_the_system_and_silence_it(world: BotWorld) -> None:
         assert "over" in await world.answer(OPERATOR, f"/silence off {silence.silence_id}")
         assert "not there any more" in await world.answer(OPERATOR, "/silence off nonsense")
     assert await world.bus.bucket(SILENCES).all() == {}
+
+
+async def test_what_operators_write_to_all_is_shown_first_and_goes_out_once(world: BotWorld) -> None:
+    await world.subscribe("cleo", 4444, muted_until_ms=2**50)
+    await world.subscribe("dan", 4545, enabled=False)
+    text = "Upkeep <tonight> & tomorrow"
+    async with world.running():
+        shown = await world.answer(OPERATOR, f"/broadcast {text}")
+        assert shown.startswith("To 3 subscribers")
+        assert shown.endswith(f"\n\n{text}")
+        send = world.telegram.buttons()["Send"]
+        for said in (shown, shown, "something\n\nelse"):
+            world.telegram.press(OPERATOR, send, message=len(world.telegram.accepted), text=said)
+        world.telegram.press(ADA, send, message=len(world.telegram.accepted), text=shown)
+        await world.telegram.wait_confirmed()
+        assert "characters" in await world.answer(OPERATOR, "/broadcast " + "x" * 1001)
+    due = [one for one in await stored(world.bus, SEND) if isinstance(one, SendDue)]
+    assert {(one.subscriber_id, one.title, one.text) for one in due} == {
+        (name, "A message from the operators", text) for name in ("ada", "bob")
+    }
+    assert len(due) == 2
+    decided = await stored(world.bus, ALERTS)
+    assert [one.reason for one in decided if isinstance(one, AlertSuppressed)] == ["muted"]
+    assert [one.kind for one in decided if isinstance(one, AlertRaised)] == ["notice"]
+
+
+async def test_why_is_answered_for_the_one_who_asks(world: BotWorld) -> None:
+    await world.bus.publish([a_signal(HOUR_MS)])
+    signal_id = a_signal(HOUR_MS).signal_id
+    async with world.running():
+        await world.answer(ADA, "/subscribe ETH/USDT")
+        managed = await Managed.on(world.bus)
+        async with managed.served():
+            said = await world.answer(ADA, f"/why {signal_id}")
+            assert "the symbol is BTC/USDT, it wants ETH/USDT" in said
+            assert "ETH/USDT" not in await world.answer(BOB, f"/why {signal_id}")
+            assert "find nothing" in await world.answer(BOB, "/why nonsense")
+            assert "Name what it is about" in await world.answer(BOB, "/why")
+
+
+async def stored(bus: Bus, stream: Stream) -> list[Any]:
+    last = (await bus.stream_state(stream)).last_seq
+    return [message.event() for message in await bus.reader(stream, after=0).through(last)]
 
 
 async def test_strangers_become_subscribers_by_themselves_only_where_that_is_allowed(world: BotWorld) -> None:

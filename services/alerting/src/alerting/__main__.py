@@ -8,6 +8,7 @@ from secrets import token_hex
 
 from alerting.audience import Doorkeeper
 from alerting.bot.wiring import Parts, run_bot
+from alerting.broadcasts import Broadcasts
 from alerting.channels import SHOW_PICTURES, Channel
 from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
@@ -78,7 +79,8 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
-    service.spawn(run_bot(service, Parts(directory, management, verification, pictures)))
+    broadcasts = Broadcasts(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
+    service.spawn(run_bot(service, Parts(directory, management, verification, broadcasts, pictures)))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )

@@ -26,10 +26,21 @@ class Trial:
     symbol: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Operators have something to say to all subscribers."""
+
+    cause_id: str
+    ts_ms: int
+    text: str
+    exchange: str = "notice"
+    symbol: str = ""
+
+
 Stored = SignalRaised | OutcomeMeasured | FeedChanged | OrderFilled
 """Events that are causes as they are."""
 
-Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Trial
+Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Trial | Notice
 """What was found in events."""
 
 Cause = Stored | Found
@@ -47,6 +58,7 @@ KINDS: dict[type[Cause], AlertKind] = {
     Drawdown: "paper",
     Trouble: "system",
     Trial: "test",
+    Notice: "notice",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alerting.causes import Cause, Match, Trial
+from alerting.causes import Cause, Match, Notice, Trial
 from alerting.content import Content
 from alerting.indicators import CLOSE, Reached
 from alerting.moves import Move
@@ -55,6 +55,8 @@ def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
             return of_trouble(cause, rule_name, voice)
         case Trial():
             return Content(voice.say("test.title"), voice.say("test.text"), {})
+        case Notice():
+            return Content(voice.say("notice.title"), cause.text, {})
     return of_spike(cause, rule_name, voice)
 
 

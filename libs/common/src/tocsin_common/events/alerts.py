@@ -15,7 +15,9 @@ DeliveryState = Literal["queued", "attempting", "retrying", "aside", "sent", "fa
 AsideReason = Literal["late", "hourly", "daily", "grouped"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
-AlertKind = Literal["signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system", "test"]
+AlertKind = Literal[
+    "signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system", "test", "notice"
+]
 Language = Literal["en", "id"]
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
@@ -27,7 +29,8 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     """A rule rings. `cause_id` is the signal's id, or the id of whatever else the rule saw.
 
     `symbol` is empty where a whole exchange is meant. What is of no exchange has a place of its own: `paper` and a
-    portfolio, `system` and a service, `test`; a test that somebody asked for has no rule either. `rule_revision` is
+    portfolio, `system` and a service, `test`, `notice`; a test that somebody asked for has no rule either, and that of
+    a `notice`, which operators wrote to all, is the notice itself. `rule_revision` is
     which writing of the rule it was.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, Update
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, Message, Update
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, Conflict, TelegramError
 
@@ -160,7 +160,8 @@ def asked(update: Update, received_ms: int) -> Asked | None:
     message, query = update.message, update.callback_query
     if query is not None and query.message is not None and query.data and not query.from_user.is_bot:
         chat = query.message.chat
-        press = Press(query.id, query.message.message_id, query.data)
+        shown = query.message.text if isinstance(query.message, Message) else None
+        press = Press(query.id, query.message.message_id, query.data, shown or "")
         person = _person(query.from_user)
         private = chat.type == chat.PRIVATE
         return Asked(update.update_id, person, chat.id, private, received_ms, received_ms, press=press)

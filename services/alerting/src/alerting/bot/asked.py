@@ -19,11 +19,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button that was pressed below message `message_id`; `data` is what it carried, or what somebody made up."""
+    """A button that was pressed below message `message_id`; `data` is what it carried, or what somebody made up. `text`
+    is what the message said, which is the bot's own."""
 
     callback_id: str
     message_id: int
     data: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

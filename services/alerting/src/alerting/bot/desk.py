@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from alerting.bot.identity import Identity
 from alerting.bot.phrases import Phrases
+from alerting.broadcasts import Broadcasts
 from alerting.config import BotSection
 from alerting.gateway import Candle, Gateway, Page, Signal
 from alerting.management.core import Management
@@ -30,6 +31,7 @@ class Desk:
     bus: Bus
     management: Management
     verification: Verification
+    broadcasts: Broadcasts
     identity: Identity
     pictures: Pictures | None
     username: str = ""

@@ -19,6 +19,7 @@ from alerting.bot.metrics import BotMetrics
 from alerting.bot.phrases import DEFAULT, LANGUAGES, phrases
 from alerting.bot.poller import PEOPLE_AT_ONCE, Poller, waited
 from alerting.bot.seals import Seals
+from alerting.broadcasts import Broadcasts
 from alerting.config import Settings
 from alerting.directory import Directory
 from alerting.gateway import Gateway
@@ -43,6 +44,7 @@ class Parts:
     directory: Directory
     management: Management
     verification: Verification
+    broadcasts: Broadcasts
     pictures: Pictures | None
 
 
@@ -57,7 +59,8 @@ async def run_bot(service: Service[Settings], parts: Parts) -> None:
     gateway = Gateway.of(service.settings.alerting.api)
     service.stack.push_async_callback(gateway.close)
     identity = Identity(token, parts.directory.subscribers, section.operators)
-    desk = Desk(section, gateway, service.bus, parts.management, parts.verification, identity, parts.pictures)
+    doors = (parts.management, parts.verification, parts.broadcasts)
+    desk = Desk(section, gateway, service.bus, *doors, identity, parts.pictures)
     metrics = BotMetrics(service.registry)
     dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
     owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 
 from alerting.bot import arguments
-from alerting.bot.answers import Answer, fit
+from alerting.bot.answers import Answer, Button, fit
 from alerting.bot.commands.figures import DAY_MS, multiple, rate
+from alerting.bot.commands.menu import CANCEL
 from alerting.bot.desk import Desk
 from alerting.bot.question import OPERATOR, Command, Question
+from alerting.broadcasts import TEXT_MAX
 from alerting.gateway import Counts, Health
 from alerting.kinds import SILENCE
 from alerting.wording import words
@@ -17,6 +20,7 @@ from tocsin_common.ids import derive
 from tocsin_common.report import Report
 
 OFF = "off"
+SEND = "bc"
 WEEK_DAYS = 7
 ID_CHARS = 10
 """50 bits: silences are few, and people type their ids."""
@@ -91,8 +95,39 @@ def told(question: Question, report: Report) -> Iterator[str]:
         yield say("operators.report_change", name=words(change.name), before=before, now=after)
 
 
+async def broadcast(question: Question, desk: Desk) -> Answer:
+    """Show what all subscribers would read, with a button that sends it. The message is where the text is kept."""
+    say, text = question.say, question.rest
+    if not text:
+        raise question.refuse("usage", "operators.usage_broadcast")
+    if len(text) > TEXT_MAX:
+        raise question.refuse("usage", "operators.broadcast_long", limit=TEXT_MAX)
+    header = say("operators.broadcast_sure", count=len(desk.broadcasts.audience()))
+    send = Button(say.plain("operators.broadcast_send"), f"{SEND}:{digest(text)}")
+    cancel = Button(say.plain("menu.cancel"), CANCEL)
+    return Answer(f"{header}\n\n{escape(text)}", ((send, cancel),))
+
+
+async def broadcast_pressed(question: Question, desk: Desk) -> Answer:
+    """Send what stands in the message, if it is what the button was made for. Pressed twice, it goes out once."""
+    press = question.asked.press
+    assert press is not None
+    text = press.text.partition("\n\n")[2]
+    if digest(text) != question.rest:
+        raise question.refuse("stale_button", "say.stale_button")
+    told = await desk.broadcasts.send(derive("notice", question.asked.chat_id, press.message_id, text), text)
+    return Answer(f"{question.say('operators.broadcast_sent', count=told)}\n\n{escape(text)}")
+
+
+def digest(text: str) -> str:
+    """Blanks at the ends and between lines are not counted: Telegram may show them otherwise."""
+    return derive("broadcast", " ".join(text.split()))[:ID_CHARS]
+
+
 COMMANDS = {
     "health": Command(health, who="operator"),
     "silence": Command(silence, who="operator"),
     "weekly_report": Command(weekly_report, who="operator"),
+    "broadcast": Command(broadcast, who="operator"),
 }
+PRESSED = {SEND: Command(broadcast_pressed, who="operator")}

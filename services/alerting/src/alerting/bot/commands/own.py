@@ -14,7 +14,7 @@ from alerting.bot.describing import any_of
 from alerting.bot.desk import Desk
 from alerting.bot.identity import is_chat
 from alerting.bot.phrases import LANGUAGES, phrases
-from alerting.bot.question import Command, Question
+from alerting.bot.question import OPERATOR, Command, Question
 from alerting.gateway import Away, Health
 from alerting.kinds import RULE, SUBSCRIBER
 from alerting.management.permissions import OF
@@ -70,7 +70,8 @@ def signals_id(subscriber: Subscriber, symbol: str | None) -> str:
 
 
 async def want_this_chat(question: Question, desk: Desk, *, enabled: bool) -> None:
-    """Switch the destination on or off that this chat is."""
+    """Switch the destination on or off that this chat is. Who writes from it proves that it wants to be written to, so
+    nobody is asked to confirm it again."""
     chat = str(question.asked.person.user_id)
 
     def switched(found: Subscriber) -> Subscriber:
@@ -78,7 +79,7 @@ async def want_this_chat(question: Question, desk: Desk, *, enabled: bool) -> No
         return replace(found, destinations=places)
 
     if switched(question.own) != question.own:
-        await desk.management.change(question.actor, SUBSCRIBER, question.own.subscriber_id, switched)
+        await desk.management.change(OPERATOR, SUBSCRIBER, question.own.subscriber_id, switched)
 
 
 async def mute(question: Question, desk: Desk) -> Answer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from alerting.bot.commands import figures, first, market, menu, operators, own, rules, why
 from alerting.bot.dispatch import Commands
 
-TYPED = (
-    first.COMMANDS | market.COMMANDS | figures.COMMANDS | own.COMMANDS | rules.COMMANDS | menu.COMMANDS | why.COMMANDS
+FAMILIES = (first, market, figures, own, rules, menu, why, operators)
+TABLE = Commands(
+    typed={name: one for family in FAMILIES for name, one in family.COMMANDS.items()},
+    pressed=own.PRESSED | rules.PRESSED | menu.PRESSED | operators.PRESSED,
 )
-TABLE = Commands(typed=TYPED | operators.COMMANDS, pressed=own.PRESSED | rules.PRESSED | menu.PRESSED)
