@@ -95,7 +95,7 @@ async def test_a_key_in_the_url_does_not_count_and_never_reaches_the_log(reading
 
 async def test_a_key_without_the_scope_is_refused(reading: Any, until: Any) -> None:
     token, key = new_key("ann")
-    await store(reading.bus, ApiKey(key_id=key.key_id, name="x", secret_sha256=key.secret_sha256, scopes=[]))
+    await store(reading.bus, ApiKey(key_id=key.key_id, name="x", secret_sha256=key.secret_sha256, scopes=["operate"]))
     await until(lambda: not reading.keyring.empty)
     assert (await reading.get("/signals", Authorization=f"Bearer {token}"))[0] == 403
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from api_gateway.keys import new_key
-from tocsin.console import UsageError, err, out, run
+from tocsin.console import UsageError, err, out, run, told
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, Target, target
 from tocsin.servers import bus_for
 from tocsin_common import documents
-from tocsin_common.documents import ApiKey
+from tocsin_common.documents import SCOPES, ApiKey, Scope
 from tocsin_common.errors import Conflict, Malformed
 from tocsin_common.streams import API_KEYS
 from tocsin_common.subjects import encode_token
@@ -28,6 +29,17 @@ app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for, for your own memory: `dashboard`, `anna`.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCOPE",
+            help="`read` (the read API; if left out), `manage` (one subscriber's own rules, silences and settings), "
+            "`operate` (everybody's). May be given several times.",
+        ),
+    ] = None,
+    subscriber: Annotated[
+        str, typer.Option(metavar="ID", help="Whose things a key with the scope `manage` is for.")
+    ] = "",
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Expires after so many days; never if left out.")
     ] = None,
@@ -40,12 +52,13 @@ def create(
     Only the hash of the token is stored: whoever loses it needs a new one. The gateway asks for keys unless it listens
     on loopback and no key exists.
 
-    Example: `tocsin keys create dashboard --days 365`
+    Example: `tocsin keys create dashboard --days 365`, or `tocsin keys create ann-app --scope manage --subscriber ann`
 
     What happens next: the key works at once. Send it as the header `Authorization: Bearer <token>`.
     """
     expires_ms = None if days is None else time.time_ns() // 1_000_000 + days * DAY_MS
-    token, key = new_key(name, expires_ms=expires_ms)
+    with told():
+        token, key = _new(name, scope or ["read"], subscriber, expires_ms)
     run(_store(target(data_dir, config, nats), key))
     err.print(f"Key {key.key_id} ({escape(name)}), {_until(key)}. The token is shown this once:")
     print(token)
@@ -64,10 +77,10 @@ def list_keys(data_dir: DataDirOption = DEFAULT_DATA_DIR, config: ConfigOption =
         out.print("There are no API keys: a gateway on loopback is open, any other refuses everybody.")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("id", "name", "scopes", "expires"):
+    for column in ("id", "name", "scopes", "of", "expires"):
         table.add_column(column)
     for key in sorted(found, key=lambda key: key.name):
-        table.add_row(key.key_id, escape(key.name), " ".join(key.scopes), _until(key))
+        table.add_row(key.key_id, escape(key.name), " ".join(key.scopes), escape(key.subscriber_id), _until(key))
     out.print(table)
 
 
@@ -86,6 +99,15 @@ def revoke(
     """
     run(_revoke(target(data_dir, config, nats), key_id))
     out.print(f"Revoked {escape(key_id)}.")
+
+
+def _new(name: str, scopes: Sequence[str], subscriber_id: str, expires_ms: int | None) -> tuple[str, ApiKey]:
+    if unknown := set(scopes) - set(SCOPES):
+        raise UsageError(f"--scope {sorted(unknown)[0]!r} is none of {', '.join(SCOPES)}.")
+    try:
+        return new_key(name, expires_ms=expires_ms, scopes=cast("Sequence[Scope]", scopes), subscriber_id=subscriber_id)
+    except ValueError as error:
+        raise UsageError(f"{error}; `--subscriber ID` says whose.") from error
 
 
 async def _store(where: Target, key: ApiKey) -> None:

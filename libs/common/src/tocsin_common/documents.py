@@ -24,6 +24,8 @@ Column = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_]*[a-z](_[0-9]+(\.[0-9
 PaperEvent = Literal["portfolio_opened", "position_opened", "position_closed", "drawdown"]
 SystemEvent = Literal["quarantine", "rounds", "dead_letter"]
 Cadence = Literal["hourly", "daily"]
+Scope = Literal["read", "manage", "operate"]
+SCOPES: tuple[Scope, ...] = ("read", "manage", "operate")
 GroupBy = Literal["exchange", "symbol", "strategy", "rule"]
 
 
@@ -294,13 +296,26 @@ class Portfolio(Document, frozen=True, kw_only=True):
 
 
 class ApiKey(Document, frozen=True, kw_only=True):
-    """An API key as stored: the SHA-256 of its secret, never the secret."""
+    """An API key as stored: the SHA-256 of its secret, never the secret.
+
+    `read`: the read API, all of it. `manage`: rules, subscribers and silences of `subscriber_id`, and nobody else's.
+    `operate`: all of them.
+    """
 
     key_id: Name
     name: Name
     secret_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    scopes: list[Literal["read"]] = msgspec.field(default_factory=lambda: ["read"])
+    scopes: list[Scope] = msgspec.field(default_factory=lambda: ["read"])
     expires_ms: int | None = None
+    subscriber_id: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def __post_init__(self) -> None:
+        if not self.scopes:
+            raise ValueError("a key has at least one scope")
+        if ("manage" in self.scopes) != bool(self.subscriber_id):
+            raise ValueError("the scope `manage` goes with a subscriber, and no other scope does")
+        if {"manage", "operate"} <= set(self.scopes):
+            raise ValueError("a key has the scope `manage` or `operate`, not both")
 
 
 T = TypeVar("T")

@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 
 import structlog
 
 from api_gateway.stopping import until_stopped
 from tocsin_common import documents
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.documents import ApiKey
+from tocsin_common.documents import ApiKey, Scope
 from tocsin_common.errors import Malformed, Unreachable
 from tocsin_common.streams import API_KEYS
 
@@ -24,10 +25,22 @@ RETRY_S = 1.0
 _TOKEN = re.compile(r"tcs_([0-9a-zA-Z]{1,64})_([0-9a-zA-Z]{16,128})")
 
 
-def new_key(name: str, *, expires_ms: int | None = None) -> tuple[str, ApiKey]:
-    """A fresh token, shown once to its owner, and the document to store in the bucket under its `key_id`."""
+def new_key(
+    name: str, *, expires_ms: int | None = None, scopes: Sequence[Scope] = ("read",), subscriber_id: str = ""
+) -> tuple[str, ApiKey]:
+    """A fresh token, shown once to its owner, and the document to store in the bucket under its `key_id`.
+
+    Raises ValueError where scopes and subscriber do not go together.
+    """
     key_id, secret = secrets.token_hex(KEY_ID_BYTES), secrets.token_hex(SECRET_BYTES)
-    key = ApiKey(key_id=key_id, name=name, secret_sha256=_sha256(secret), expires_ms=expires_ms)
+    key = ApiKey(
+        key_id=key_id,
+        name=name,
+        secret_sha256=_sha256(secret),
+        expires_ms=expires_ms,
+        scopes=list(scopes),
+        subscriber_id=subscriber_id,
+    )
     return f"tcs_{key_id}_{secret}", key
 
 

@@ -23,7 +23,7 @@ from tocsin_common.streams import ALERTS
 
 MAX_VERDICTS = 100
 
-MOST_SAID: tuple[Outcome, ...] = ("sent", "under_way", "uncertain", "not_sent")
+MOST_SAID: tuple[Outcome, ...] = ("under_way", "sent", "uncertain", "not_sent")
 """Of several deliveries to one subscriber, which counts."""
 
 

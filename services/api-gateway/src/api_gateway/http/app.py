@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from api_gateway.http import links, routes, stream, summaries
+from api_gateway.http import links, management, routes, stream, summaries
 from api_gateway.http.auth import Authentication
 from api_gateway.http.guard import Guard
 from api_gateway.http.models import Problem
+from api_gateway.http.paths import PREFIX
 from api_gateway.http.problems import MEDIA_TYPE, add_handlers
 from api_gateway.keys import Keyring
 from api_gateway.live import Hub
@@ -23,10 +24,9 @@ from api_gateway.store import Store
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.health import Health
 
-PREFIX = "/api/v1"
-
 _DESCRIPTION = """
-Signal history, outcomes, alerts, deliveries and paper portfolios of Tocsin, and a live stream of them.
+Signal history, outcomes, alerts, deliveries and paper portfolios of Tocsin, and a live stream of them. Rules,
+subscribers and silences are changed here too.
 
 Times are milliseconds UTC. Money is a decimal string. Lists are pages: follow `next` until it is null. Every request
 carries an API key (`Authorization: Bearer tcs_...` or `X-API-Key`), never in the URL. Errors are problem documents.
@@ -75,6 +75,7 @@ def create_app(parts: Parts) -> ASGIApp:
     routes.add_routes(app.router, parts.store)
     summaries.add_routes(app.router, parts.store, parts.bus, parts.health, parts.projector_state)
     stream.add_routes(app.router, parts.bus, parts.hub)
+    management.add_routes(app.router, parts.bus)
     return app
 
 
@@ -82,6 +83,7 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Also say how a key is sent; the check itself is the middleware's."""
         document = super().openapi()
+        document["components"]["schemas"] |= management.schemas()
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "tcs_<key id>_<secret>"},
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -15,7 +15,7 @@ from api_gateway.metrics import Metrics
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 16 * 1024
-"""No endpoint reads a body; a small one is ignored, a large one refused."""
+"""Of a document; endpoints that take none ignore a small body."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -68,7 +68,7 @@ class Guard:
 def _check_body(headers: Headers) -> None:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-        detail = f"requests here have no body, and none above {MAX_BODY_BYTES} bytes is accepted"
+        detail = f"no body above {MAX_BODY_BYTES} bytes is accepted, and none of unknown length"
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
 
 
