@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tocsin.commands import (
+    alerts,
     audit,
     check,
     doctor,
@@ -42,6 +43,7 @@ app.command()(seed.seed)
 app.command()(push_keys.push_keys)
 app.add_typer(check.app, name="check")
 app.add_typer(streams.app, name="streams")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(keys.app, name="keys")
 
 
