@@ -60,11 +60,12 @@ class Post:
         async with self.gateway.http.request(method, url, allow_redirects=False, **given) as response:
             return response.status, await response.text(), response
 
-    async def lock(self, until: Any) -> None:
-        """From now on the API wants keys."""
-        _, key = new_key("somebody")
+    async def lock(self, until: Any, **given: Any) -> str:
+        """From now on the API wants keys; one of them."""
+        token, key = new_key("somebody", **given)
         await self.gateway.bus.bucket(API_KEYS).put(key.key_id, encode(key))
-        await until(lambda: not self.gateway.keyring.empty)
+        await until(lambda: self.gateway.keyring.owner(token, now_ms=0))
+        return token
 
     async def alert(self) -> str:
         """Mail an alert; the link that its header holds."""
@@ -117,6 +118,22 @@ async def test_a_mail_programs_own_button_unsubscribes_without_a_key_or_a_questi
         status, shown, _ = await post.request("POST", link, data={"List-Unsubscribe": "One-Click"})
         assert (status, "Berhasil berhenti berlangganan" in shown) == (200, True)
         assert not post.ann.enabled
+
+
+async def test_a_key_asks_for_its_own_address_and_for_no_other(post: Post, until: Any) -> None:
+    await post.subscribe(verified=False)
+    anns, bobs = [await post.lock(until, scopes=["manage"], subscriber_id=name) for name in ("ann", "bob")]
+    path = f"{PUBLIC}/api/v1/subscribers/ann/verify"
+
+    async def asked(token: str, query: str) -> int:
+        status, _, _ = await post.request("POST", path + query, headers={"Authorization": f"Bearer {token}"})
+        return status
+
+    assert await asked(bobs, "?channel=email") == 404
+    assert await asked(anns, "?channel=email&place=7") == 404
+    assert await asked(anns, "?channel=pigeon") == await asked(anns, "") == 422
+    assert [await asked(anns, "?channel=email") for _ in range(4)] == [202, 202, 202, 429]
+    assert [mail.address for mail in post.smtp.accepted] == ["ann@example.org"] * 3
 
 
 @pytest.mark.parametrize("path", ["/confirm/", "/unsubscribe/"])

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from api_gateway.http import links, management, routes, stream, summaries
+from api_gateway.http import links, management, routes, stream, summaries, verifying
 from api_gateway.http.auth import Authentication
 from api_gateway.http.guard import Guard
 from api_gateway.http.models import Problem
@@ -76,6 +76,7 @@ def create_app(parts: Parts) -> ASGIApp:
     summaries.add_routes(app.router, parts.store, parts.bus, parts.health, parts.projector_state)
     stream.add_routes(app.router, parts.bus, parts.hub)
     management.add_routes(app.router, parts.bus)
+    verifying.add_routes(app.router, parts.bus)
     return app
 
 

@@ -28,8 +28,13 @@ STATUS = {
     "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_many": HTTPStatus.CONFLICT,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "no_destination": HTTPStatus.NOT_FOUND,
+    "unsubscribed": HTTPStatus.CONFLICT,
+    "not_verifiable": HTTPStatus.CONFLICT,
+    "channel_not_configured": HTTPStatus.CONFLICT,
+    "asked_too_often": HTTPStatus.TOO_MANY_REQUESTS,
 }
-"""What alerting refuses; any other reason is a mistake of ours."""
+"""What alerting refuses; any other reason is a mistake of ours, or the receiver's of what was to be sent."""
 
 KEY = "tocsin.key"
 """Where the middleware leaves the key of a request."""
