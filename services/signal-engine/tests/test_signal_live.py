@@ -140,7 +140,7 @@ def test_whatever_comes_a_row_has_the_values_of_its_whole_window(
     frames = 0
     for _ in range(70):
         if market.rng.random() < 0.9:
-            market.windows.carry(lambda _: recursive)
+            market.windows.carry(lambda _: recursive, 3)
         market.step()
         for frame in market.windows.frames():
             expected = Whole(frame.whole()).near(COLUMNS, LOOK_BACK_CANDLES)
@@ -162,7 +162,7 @@ def test_of_a_carried_window_only_the_end_is_read(minutes: pl.DataFrame, candles
     windows, columns = Windows(WARM_UP_CANDLES, {"1m"}), [COLUMNS[0], Column("sma_20", ind.sma(20), 20)]
     candles = minutes.filter(pl.col("symbol") == "ADA/USDT").head(321)
     windows.add(candles_event(candles[:320]), pending=False)
-    windows.carry(lambda _: [Asked.of(columns).recursive])
+    windows.carry(lambda _: [Asked.of(columns).recursive], 1)
     windows.add(candles_event(candles[320:]), pending=True)
     (frame,) = windows.frames()
     expected = Whole(frame.whole()).near(columns, LOOK_BACK_CANDLES)

@@ -322,3 +322,21 @@ async def test_metrics_count_signals_candles_and_the_latency_of_live_markets_onl
         assert counts["tocsin_signal_candles_total"] == 5_000
         assert counts["tocsin_signal_round_seconds_count"] == 1
         assert counts["tocsin_close_to_signal_seconds_count"] == (signals if live else 0)
+
+
+async def test_a_mark_that_waits_comes_before_what_only_saves_time(
+    minutes: pl.DataFrame, candles_event: Chunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_engine.rounds.CARRIED_AT_ONCE", 1)
+    bus = MemoryBus()
+    service = Service(bus, random.Random(0), mortal=False)
+    await service.rounds.resume()
+    for start in (0, 600):
+        symbols = minutes.group_by("symbol", maintain_order=True).agg(pl.all().slice(start, 600))
+        rows = symbols.explode(pl.exclude("symbol")).partition_by("symbol", maintain_order=True)
+        await publish_market(bus, [candles_event(each) for each in rows], random.Random(1))
+    *before, last = [Incoming(message.event(), message) for message in await stored(bus, CLOCK)]
+    await service.rounds.handle(before)
+    assert service.engine.carry(0)
+    await service.rounds.handle([last])
+    assert not service.engine.carry(0)

@@ -16,22 +16,24 @@ from signal_engine.indicators.recursive import KEPT_VALUES, Recursive
 from signal_engine.window import PRICES, Floats, Ints, Window
 
 
-def open_next(window: Window, columns: Mapping[str, Recursive], warm_up_candles: int) -> None:
-    """Have columns carried through the newest candle of a window, for the candle that comes next."""
+def open_next(window: Window, columns: Mapping[str, Recursive], warm_up_candles: int) -> bool:
+    """Have columns carried through the newest candle of a window, for the candle that comes next; says whether there
+    was anything to do."""
     key, block_ms = tuple(columns), window.next_block_ms
     known = window.carried.get(key)
     if not key or (known and known.through_ms == window.newest_ms and known.block_ms == block_ms):
-        return
+        return False
     window.carried.pop(key, None)
     lo = int(window.opens.searchsorted(block_ms - warm_up_candles * window.series.length_ms))
     arrays = dict(zip(PRICES, window.values[:, lo:], strict=True), open_ms=window.opens[lo:])
     if len(window.opens) - lo < KEPT_VALUES or not np.isfinite(window.values[:, lo:]).all():
-        return
+        return True
     opened = [one.opened(*(arrays[name] for name in one.columns)) for one in columns.values()]
     there = [one for one in opened if one is not None]
     if len(there) == len(opened):
         recent = np.array([values[-KEPT_VALUES:] for _, values in there])
         window.carried[key] = Carried(block_ms, window.newest_ms, [update for update, _ in there], recent)
+    return True
 
 
 def carry_on(
@@ -48,8 +50,9 @@ def carry_on(
         for at in range(new):
             read = zip(*(candles[name][:, at].tolist() for name in recursive.columns), strict=True)
             found[number, :, KEPT_VALUES + at] = [update(*bar) for update, bar in zip(updates, read, strict=True)]
-    recent = np.ascontiguousarray(found[:, :, new:].swapaxes(0, 1))
-    for window, one, values, through_ms in zip(windows, carried, recent, opens[:, -1].tolist(), strict=True):
-        one.recent, one.through_ms = values.copy(), through_ms
+    for window, one, values in zip(windows, carried, found[:, :, new:].swapaxes(0, 1), strict=True):
+        one.recent = values.copy()
         window.carried[key] = one
+    for one, through_ms in zip(carried, opens[:, -1:].ravel().tolist(), strict=new > 0):
+        one.through_ms = through_ms
     return found

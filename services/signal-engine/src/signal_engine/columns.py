@@ -42,9 +42,22 @@ class Column:
         return looks_back(self.expr)
 
     @cached_property
-    def behind(self) -> LooksBack | Recursive | None:
-        """See `indicator.behind`."""
-        return behind(self.expr)
+    def recursive(self) -> Recursive | None:
+        """What it is carried on by, if it can be."""
+        found = behind(self.expr)
+        return found if isinstance(found, Recursive) else None
+
+    @cached_property
+    def on_ends(self) -> LooksBack | None:
+        """What it is computed by on ends of windows, if it can be."""
+        found = behind(self.expr)
+        return found if isinstance(found, LooksBack) else None
+
+    @cached_property
+    def price(self) -> str | None:
+        """The one of PRICES that it is, if it is no more than that."""
+        meta = self.expr.meta
+        return meta.output_name() if meta.is_column() and meta.output_name() in PRICES else None
 
 
 class Asked(NamedTuple):
@@ -60,12 +73,12 @@ class Asked(NamedTuple):
     def of(cls, columns: Iterable[Column]) -> Asked:
         asked = cls({}, {}, defaultdict(dict), [])
         for column in columns:
-            if isinstance(column.behind, Recursive):
-                asked.recursive[column.name] = column.behind
-            elif isinstance(column.behind, LooksBack):
-                asked.ends[column.memory][column.name] = column.behind
-            elif column.expr.meta.is_column() and column.expr.meta.output_name() in PRICES:
-                asked.prices[column.name] = column.expr.meta.output_name()
+            if column.recursive is not None:
+                asked.recursive[column.name] = column.recursive
+            elif column.on_ends is not None:
+                asked.ends[column.memory][column.name] = column.on_ends
+            elif column.price is not None:
+                asked.prices[column.name] = column.price
             else:
                 asked.whole.append(column)
         return asked

@@ -100,11 +100,13 @@ class Engine:
             self.evaluation.spent["readings"] += perf_counter() - started
         return found
 
-    def carry(self) -> None:
-        """Prepare for the candles that come next, after everything else: it only saves time."""
+    def carry(self, most: int = 2**31) -> bool:
+        """Prepare for the candles that come next, when nobody waits: it only saves time. Of so many windows at most;
+        says whether there is more to do."""
         started = perf_counter()
-        self.windows.carry(self.evaluation.recursive_in)
+        more = self.windows.carry(self.evaluation.recursive_in, most)
         self.evaluation.spent["carrying"] += perf_counter() - started
+        return more
 
     def clear(self, time_ms: int = 0) -> None:
         """Forget every candle, as if nothing had been added. Strategies that are off stay so. The last mark was of

@@ -50,7 +50,7 @@ class Higher:
         """`rows` with the columns that `compute` gives of a timeframe: for candles of these series, given by their
         numbers, which must mean the same as long as this lives; null for the others."""
         length_ms, end_ms = TIMEFRAME_MS[timeframe], pl.col("open_ms") + pl.col("length_ms")
-        lengths = _described(lower).select("series", "length_ms")
+        lengths = _lengths(lower)
         placed = rows.select("series", "open_ms").join(lengths, on="series", how="left", maintain_order="left")
         seen = placed.select("series", seen_ms=end_ms // length_ms * length_ms - length_ms)
         values = self._values(timeframe, seen.drop_nulls().unique(maintain_order=True), lower, compute)
@@ -91,6 +91,14 @@ def _described(series: Mapping[int, Series]) -> pl.DataFrame:
             "series": pl.Series(list(series), dtype=pl.UInt32),
             "exchange": pl.Series([one.exchange for one in series.values()], dtype=pl.String),
             "symbol": pl.Series([one.symbol for one in series.values()], dtype=pl.String),
+        }
+    )
+
+
+def _lengths(series: Mapping[int, Series]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "series": pl.Series(list(series), dtype=pl.UInt32),
             "length_ms": pl.Series([one.length_ms for one in series.values()], dtype=pl.Int64),
         }
     )

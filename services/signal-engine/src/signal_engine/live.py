@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -45,15 +46,15 @@ class Live:
     def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
         asked = Asked.of(columns)
         reach = look_back + max(asked.ends, default=0)
-        usual, others = defaultdict[int, list[Part]](list), list[Part]()
+        usual, others = defaultdict[_Shape, list[Part]](list), list[Part]()
         for part in self._parts:
-            new = _new_at_end(part, tuple(asked.recursive), reach) if look_back <= KEPT_VALUES else 0
-            (usual[new] if new else others).append(part)
+            shape = _shape(part, tuple(asked.recursive), look_back, reach)
+            (usual[shape] if shape else others).append(part)
         found, first = [], self._first
-        for new, parts in usual.items():
-            ends = _Ends(parts, new, reach)
+        for shape, parts in usual.items():
+            ends = _Ends(parts, shape, look_back, reach)
             if ends.finite:
-                found.append(ends.near(asked, look_back, first))
+                found.append(ends.near(asked, first))
                 first += len(parts)
             else:
                 others += parts
@@ -62,40 +63,50 @@ class Live:
         return pl.concat(found, how="diagonal")
 
 
-def _new_at_end(part: Part, key: tuple[str, ...], reach: int) -> int:
-    """How many new candles a part ends with, if these are all its new ones, there are `reach` before them, and the
-    columns are carried to there; else 0."""
+class _Shape(NamedTuple):
+    """How many new candles a window ends with, and how many of these its columns are to be carried on by."""
+
+    new: int
+    steps: int
+
+
+def _shape(part: Part, key: tuple[str, ...], look_back: int, reach: int) -> _Shape | None:
+    """None where other candles are new, or `reach` are not before them, or the columns have not been carried there."""
     _, window, at = part
     before = at.hi - at.at_end
     if not 0 < at.at_end <= MOST_NEW or before - at.lo < max(reach, 1):
-        return 0
-    if key:
-        carried = window.carried.get(key)
-        if carried is None or carried.block_ms != at.block_ms or carried.through_ms != window.opens[before - 1]:
-            return 0
-    return at.at_end
+        return None
+    if not key:
+        return _Shape(at.at_end, 0)
+    carried = window.carried.get(key)
+    if carried is None or carried.block_ms != at.block_ms:
+        return None
+    for steps in range(at.at_end, -1, -1):
+        if window.opens[at.hi - 1 - steps] == carried.through_ms:
+            return _Shape(at.at_end, steps) if look_back + at.at_end - steps <= KEPT_VALUES else None
+    return None
 
 
 class _Ends:
-    """The last rows of windows that each have `new` new candles at their end, and `reach` before these."""
+    """The last rows of windows of one shape, with `reach` before the new ones; `look_back` of these are looked at."""
 
-    def __init__(self, parts: Sequence[Part], new: int, reach: int) -> None:
-        self._parts, self._new = parts, new
+    def __init__(self, parts: Sequence[Part], shape: _Shape, look_back: int, reach: int) -> None:
+        self._parts, self._shape, rows = parts, shape, look_back + shape.new
         self._sizes = np.array([part.hi - part.lo for _, _, part in parts])
-        self._values = np.empty((len(PRICES), len(parts), reach + new))
-        self._opens = np.empty((len(parts), reach + new), np.int64)
+        self._values = np.empty((len(PRICES), len(parts), reach + shape.new))
+        self._opens = np.empty((len(parts), rows), np.int64)
         for at, (_, window, part) in enumerate(parts):
-            self._values[:, at] = window.values[:, part.hi - reach - new : part.hi]
-            self._opens[at] = window.opens[part.hi - reach - new : part.hi]
+            self._values[:, at] = window.values[:, part.hi - reach - shape.new : part.hi]
+            self._opens[at] = window.opens[part.hi - rows : part.hi]
 
     @property
     def finite(self) -> bool:
         """Whether all new candles are numbers; nothing goes on after others."""
-        return bool(np.isfinite(self._values[:, :, -self._new :]).all())
+        return bool(np.isfinite(self._values[:, :, -self._shape.new :]).all())
 
-    def near(self, asked: Asked, look_back: int, first: int) -> pl.DataFrame:
+    def near(self, asked: Asked, first: int) -> pl.DataFrame:
         """See `Frame.near`; `first` is the number of the first window."""
-        rows = look_back + self._new
+        rows = self._opens.shape[1]
         found = [pl.Series(name, self._last(price, rows)) for name, price in asked.prices.items()]
         found += self._carried(asked, rows)
         for memory, columns in asked.ends.items():
@@ -107,12 +118,12 @@ class _Ends:
         return self._rows(rows, first).hstack(found)
 
     def _rows(self, rows: int, first: int) -> pl.DataFrame:
-        parts, new = len(self._parts), np.arange(rows) >= rows - self._new
+        parts, new = len(self._parts), np.arange(rows) >= rows - self._shape.new
         preceding = self._sizes[:, None] - np.arange(rows, 0, -1)
         columns = {
             "series": np.repeat(np.array([number for number, _, _ in self._parts], np.uint32), rows),
             "window": np.repeat(np.arange(first, first + parts, dtype=np.uint32), rows),
-            "open_ms": self._opens[:, -rows:].ravel(),
+            "open_ms": self._opens.ravel(),
             **{name: self._last(name, rows) for name in PRICES},
             "new": np.tile(new, parts),
             "preceding": preceding.astype(np.uint32).ravel(),
@@ -122,8 +133,9 @@ class _Ends:
     def _carried(self, asked: Asked, rows: int) -> list[pl.Series]:
         if not asked.recursive:
             return []
-        opens = self._opens[:, -self._new :]
-        candles = dict(zip(PRICES, self._values[:, :, -self._new :], strict=True), open_ms=opens)
+        end = self._values.shape[2]
+        opens = self._opens[:, rows - self._shape.steps :]
+        candles = dict(zip(PRICES, self._values[:, :, end - self._shape.steps :], strict=True), open_ms=opens)
         values = carry_on([window for _, window, _ in self._parts], asked.recursive, opens, candles)[:, :, -rows:]
         named = zip(asked.recursive, values, strict=True)
         return [pl.Series(name, column.ravel(), nan_to_null=True) for name, column in named]

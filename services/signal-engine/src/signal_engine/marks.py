@@ -1,11 +1,12 @@
-"""Where on CLOCK the first new mark is."""
+"""Marks of CLOCK, and where the first new one is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus, Received
-from tocsin_common.errors import Malformed
+from tocsin_common.errors import Malformed, Rejected
 from tocsin_common.events import ClockAdvanced
 from tocsin_common.streams import CLOCK
 from tocsin_common.subjects import clock
@@ -20,6 +21,13 @@ class Position:
 
     seq: int = 0
     stored_ms: int = 0
+
+
+def mark_of(item: Incoming) -> ClockAdvanced:
+    """The mark of a message. Raises Rejected when it is none."""
+    if not isinstance(item.event, ClockAdvanced):
+        raise Rejected("unexpected_event", f"{type(item.event).__name__} on {item.message.subject}")
+    return item.event
 
 
 async def before_first_new(bus: Bus, last: ClockAdvanced, last_seq: int) -> Position:

@@ -19,14 +19,14 @@ import structlog
 from signal_engine.engine import Engine
 from signal_engine.intake import Intake
 from signal_engine.keeping import Keeping
-from signal_engine.marks import Position, before_first_new
+from signal_engine.marks import Position, before_first_new, mark_of
+from signal_engine.measuring import LIVE_WITHIN_MS, Measuring
 from signal_engine.metrics import Metrics
 from signal_engine.outbox import Outbox, Store
-from signal_engine.pace import SLOW_ROUND_S, Pace
+from signal_engine.pace import SLOW_ROUND_S
 from signal_engine.snapshots import Snapshots
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus, Reader, Received, Stored
-from tocsin_common.errors import Rejected
 from tocsin_common.events import ClockAdvanced, Event, RoundsChanged
 from tocsin_common.partitions.sharing import ALL
 from tocsin_common.streams import CANDLES, CLOCK, SNAPSHOTS
@@ -48,11 +48,11 @@ SLICE_CANDLES = 5_000
 """Candles evaluated at a time. A mark of a replay stands for more, and what else is due (leases, above all) must not
 wait for all of them."""
 
+CARRIED_AT_ONCE = 128
+"""Windows prepared for their next candles at a time: some 10 ms, by which a mark may come later."""
+
 BREATH_EVERY_S, BREATH_S = 0.2, 0.002
 """How often, and at least for how long, many candles let others go on."""
-
-LIVE_WITHIN_MS = 60_000
-"""A mark this close to a clock is live: to ours now, for latencies; to the server's when it was stored, for waits."""
 
 
 def wall_clock_ms() -> int:
@@ -98,7 +98,7 @@ class Rounds:
         self._breathe, self._breath_s = breathe, 0.0
         self._intake = Intake(engine.timeframes, partitions, engine.across.timeframes if engine.across else ())
         self._outbox = Outbox(bus, store or self._store)
-        self._pace = Pace(slow_round_s)
+        self._measuring = Measuring(metrics, slow_round_s)
         self._told: list[RoundsChanged] = []
         self._candles = 0
         self._reader: Reader
@@ -122,7 +122,7 @@ class Rounds:
         self._engine.clear(time_ms)
         through = await self._warm_up(self.last.candles_seq if self.last else 0)
         self._engine.resume(time_ms)
-        self._engine.carry()
+        await self._carry(self.position.seq)
         self._metrics.collect(self._engine)
         self._tell_quarantined(time_ms)
         await self._outbox.publish()
@@ -163,12 +163,13 @@ class Rounds:
 
         Marks an earlier round covered (they come again after a crash) move nothing: what was returned is repeated.
         """
-        fresh = [item for item in batch if self.last is None or not self.last.covers(_mark(item))]
+        fresh = [item for item in batch if self.last is None or not self.last.covers(mark_of(item))]
         if fresh:
             began_ms, began = self._now_ms(), time.perf_counter()
             with self._metrics.round_s.time():
-                await self._round([_mark(item) for item in fresh])
-            self._told = self._paced(fresh, began_ms, time.perf_counter() - began)
+                await self._round([mark_of(item) for item in fresh])
+            self._told = self._measured(fresh, began_ms, time.perf_counter() - began)
+            await self._carry(fresh[-1].message.seq)
         return [*self._told, self.last] if self.last else []
 
     async def _round(self, marks: Sequence[ClockAdvanced]) -> None:
@@ -188,10 +189,18 @@ class Rounds:
         self._outbox.add(self._engine.compute())
         if self._outbox:
             await self._publish(live=False)
-        self._engine.carry()
         self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
+
+    async def _carry(self, seq: int) -> None:
+        """Prepare for the next candles, until a mark waits that is newer than the one at this sequence."""
+        while self._engine.carry(CARRIED_AT_ONCE):
+            newest = await self._bus.last(CLOCK, clock("market"))
+            if newest is not None and newest.seq > seq:
+                break
+            await self._let_others_go_on()
+        self._metrics.spent({"carrying": self._engine.evaluation.spent.pop("carrying")})
 
     async def _evaluate(self, mark: ClockAdvanced) -> None:
         """Read up to a mark and evaluate; all that came of it is in the outbox then."""
@@ -236,33 +245,16 @@ class Rounds:
         self._engine.evaluation.spent["publish"] += time.perf_counter() - started
         self._metrics.published(fresh, now_ms=self._now_ms() if live else None)
 
-    def _paced(self, batch: Sequence[Incoming], began_ms: int, took_s: float) -> list[RoundsChanged]:
-        """What there is to say about a round; only a live market waits for one."""
-        spent = dict(self._engine.evaluation.spent)
-        symbols, candles = len(self._intake.symbols), self._candles
-        self._engine.evaluation.spent.clear()
-        self._intake.symbols.clear()
-        self._candles = 0
-        self._metrics.spent(spent)
-        stored_ms = [item.message.stored_ms for item in batch if _live(item)]
-        if not stored_ms:
-            return []
-        waited_ms = [max(0, began_ms - at_ms) for at_ms in stored_ms]
-        self._metrics.waited(waited_ms)
-        longest, longest_s = max(spent.items(), key=lambda part: part[1])
-        return self._pace.after(
-            RoundsChanged(
-                pace="slow",
-                at_ms=_mark(batch[-1]).time_ms,
-                candles_seq=_mark(batch[-1]).candles_seq,
-                waited_ms=max(waited_ms),
-                took_ms=round(took_s * 1000),
-                symbols=symbols,
-                candles=candles,
-                longest=longest,
-                longest_ms=round(longest_s * 1000),
-            )
+    def _measured(self, batch: Sequence[Incoming], began_ms: int, took_s: float) -> list[RoundsChanged]:
+        """What there is to say about a round."""
+        spent, symbols, candles = self._engine.evaluation.spent, self._intake.symbols, self._candles
+        told = self._measuring.after(
+            batch, spent, began_ms=began_ms, took_s=took_s, symbols=len(symbols), candles=candles
         )
+        spent.clear()
+        symbols.clear()
+        self._candles = 0
+        return told
 
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
@@ -271,13 +263,3 @@ class Rounds:
     async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Everything is ours."""
         return list(zip(events, await self._bus.publish(events), strict=True))
-
-
-def _mark(item: Incoming) -> ClockAdvanced:
-    if not isinstance(item.event, ClockAdvanced):
-        raise Rejected("unexpected_event", f"{type(item.event).__name__} on {item.message.subject}")
-    return item.event
-
-
-def _live(item: Incoming) -> bool:
-    return abs(item.message.stored_ms - _mark(item).time_ms) < LIVE_WITHIN_MS

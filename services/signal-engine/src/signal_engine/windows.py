@@ -110,15 +110,17 @@ class Windows:
                 parts += [(number, window, part) for part in found]
         return live(parts), self.series
 
-    def carry(self, columns_of: ColumnsOf) -> None:
-        """Have recursive columns carried to the newest candle of every window that has changed since the last call,
-        for the candle that comes next."""
-        changed, self._changed = self._changed.values(), {}
-        timeframes = {window.series.timeframe for window in changed}
-        asked = {timeframe: list(columns_of(timeframe)) for timeframe in timeframes}
-        for window in changed:
-            for columns in asked[window.series.timeframe]:
-                open_next(window, columns, self._warm_up_candles)
+    def carry(self, columns_of: ColumnsOf, most: int) -> bool:
+        """Have recursive columns carried to the newest candle of windows that have changed, for the candle that comes
+        next; to be called again while it says that there are others, as it does after opening `most`."""
+        asked, opened = dict[str, Sequence[Mapping[str, Recursive]]](), 0
+        while self._changed and opened < most:
+            _, window = self._changed.popitem()
+            timeframe = window.series.timeframe
+            if timeframe not in asked:
+                asked[timeframe] = list(columns_of(timeframe))
+            opened += sum(open_next(window, columns, self._warm_up_candles) for columns in asked[timeframe])
+        return bool(self._changed)
 
     def settle(self) -> None:
         """What the last frames held has been evaluated."""
