@@ -17,10 +17,11 @@ from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
 from tocsin.moments import moment
 from tocsin.options import ConfigOption
 from tocsin.recorded import candles_of
+from tocsin.tables import results
 from tocsin_common.events import SignalRaised, encode
 
-PIPED_COLUMNS = 240
-"""Width of a table that nobody's terminal limits: no value is cut."""
+COLUMNS = 240
+"""Width of the table in a pipe."""
 
 
 def signals(
@@ -68,11 +69,8 @@ def signals(
 
 
 def _table(found: Sequence[SignalRaised]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", width=None if out.is_terminal else PIPED_COLUMNS)
-    for column in ("confirmed (UTC)", "symbol", "", "strategy", "side"):
-        table.add_column(column, no_wrap=True)
-    for column in ("entry", "stop", "targets", "confidence"):
-        table.add_column(column, no_wrap=True, justify="right")
+    words, figures = ("confirmed (UTC)", "symbol", "", "strategy", "side"), ("entry", "stop", "targets", "confidence")
+    table = results(words, figures, piped_columns=COLUMNS)
     table.add_column("why")
     for signal in found:
         side = f"[green]{signal.side}[/]" if signal.side == "long" else f"[red]{signal.side}[/]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -17,9 +17,10 @@ from tocsin.console import EXIT_FAILED, UsageError, err, out, run, told
 from tocsin.judged import FromOption, StrategyOption, TimeframeOption, judged
 from tocsin.options import ConfigOption
 from tocsin.recorded import bar, candles_of
+from tocsin.tables import results
 
-PIPED_COLUMNS = 160
-"""Width of a table that nobody's terminal limits: no value is cut."""
+COLUMNS = 160
+"""Width of a table in a pipe."""
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def _plain(drift: float | None) -> float | str | None:
 
 
 def _indicators(indicators: Mapping[str, Drifts]) -> Table:
-    table = _table(["drift of"], ["memory", *(f"{n:,}" for n in SEEN), "at memory"])
+    table = results(["drift of"], ["memory", *(f"{n:,}" for n in SEEN), "at memory"], piped_columns=COLUMNS)
     table.title = "By how many candles were seen"
     for name, drifts in indicators.items():
         tried = [_cell(drifts.seen[n]) if n in drifts.seen else "" for n in SEEN]
@@ -119,7 +120,7 @@ def _indicators(indicators: Mapping[str, Drifts]) -> Table:
 
 
 def _strategies(verdicts: Mapping[str, Verdict]) -> Table:
-    table = _table(["strategy", "on", "drifts most"], ["warm-up", "drift"])
+    table = results(["strategy", "on", "drifts most"], ["warm-up", "drift"], piped_columns=COLUMNS)
     table.add_column("verdict")
     for name, verdict in verdicts.items():
         column, drift = verdict.worst
@@ -127,16 +128,6 @@ def _strategies(verdicts: Mapping[str, Verdict]) -> Table:
         note = f", memory as the strategy states it: {', '.join(verdict.stated)}" if verdict.stated else ""
         on = " ".join(verdict.timeframes)
         table.add_row(escape(name), on, column, f"{verdict.warm_up_candles:,}", _cell(drift), says + escape(note))
-    return table
-
-
-def _table(left: Sequence[str], right: Sequence[str]) -> Table:
-    width = None if out.is_terminal else PIPED_COLUMNS
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left", width=width)
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, no_wrap=True, justify="right")
     return table
 
 
