@@ -7,8 +7,8 @@ many candles the seed is forgotten. Each window stands on its own, and no value 
 later candles to recognise (a swing) shows from the candle that confirms it.
 
 Cost: of what sums up, TA-Lib takes 1..5 us for a window of 512 candles (`by_window.py`), an expression of polars-talib
-run over each window 6..25 us; of several outputs of one indicator each is computed anew. Live, what `recursive.py` names
-is carried on, 0.3 us for a candle, and what only looks back is computed of no more candles than it remembers.
+run over each window 6..25 us; of several outputs of one indicator each is computed anew. Live, what is `Recursive` is
+carried on, 0.3 us for a candle, and what only looks back is computed of no more candles than it remembers.
 """
 
 from __future__ import annotations

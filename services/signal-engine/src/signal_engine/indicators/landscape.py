@@ -67,6 +67,6 @@ def _fields(bars: Bars, k: int, rows: Ints | None) -> list[Floats]:
         low, high, marked = (block.stands.at(values, rows) for values in (block.bottom, block.top, block.marked))
         return [low, high, at - marked, gap.stands.at(gap.bottom, rows), gap.stands.at(gap.top, rows)]
 
-    bull = side(bull_block(bars, up), bull_gap(bars))
-    bear = side(bull_block(mirror, down).mirrored(), bull_gap(mirror).mirrored())
+    bull = side(bull_block(bars, up, rows), bull_gap(bars, rows))
+    bear = side(bull_block(mirror, down, rows).mirrored(), bull_gap(mirror, rows).mirrored())
     return [trend, *bull, *bear]

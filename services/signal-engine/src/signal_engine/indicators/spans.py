@@ -52,3 +52,11 @@ def spans(bars: Bars, events: Ints) -> Spans:
     following = np.append(events[1:], rows)
     window_end = begins[np.searchsorted(begins, events, side="right")]
     return Spans(events, np.minimum(np.minimum(following, window_end), events + REACH_CANDLES + 1), rows)
+
+
+def latest(events: Ints, rows: Ints | None) -> Ints:
+    """Places of those events that are the latest one in some of these rows; None: of all events."""
+    if rows is None:
+        return np.arange(len(events))
+    places = np.unique(np.searchsorted(events, rows, side="right"))
+    return places[places > 0] - 1
