@@ -200,14 +200,14 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-async def test_whatever_is_written_gets_an_answer_that_telegram_takes(world: BotWorld, text: str) -> None:
+async def test_whatever_is_written_gets_an_answer_that_telegram_takes(world: BotWorld) -> None:
     """The server refuses HTML that is not Telegram's, and too long texts, as the real one does."""
     async with world.running():
-        answer = await world.answer(ADA, text, name="<b>Eve</b> & </code> \u202e")
+        for text in HOSTILE:
+            answer = await world.answer(ADA, text, name="<b>Eve</b> & </code> \u202e")
+            assert "<b>Eve" not in answer
         await world.telegram.wait_confirmed()
-    assert "<b>Eve" not in answer
-    assert [one.state for one in await world.entries()] == ["answering", "answered"]
+    assert [one.state for one in await world.entries()] == ["answering", "answered"] * len(HOSTILE)
     assert {one.command for one in await world.entries()} <= {*KNOWN_COMMANDS, "unknown", "text"}
 
 
@@ -261,16 +261,17 @@ async def test_who_asks_too_much_is_told_once_and_then_left_alone(world: BotWorl
     assert states.count("done") == 4
 
 
-@pytest.mark.parametrize("data", ["", "x", "al:", "AAAAAAAAAAA:al:price", "\U0001f600" * 16, ":" * 64], ids=range(6))
-async def test_buttons_that_nobody_was_shown_do_nothing(world: BotWorld, data: str) -> None:
+async def test_buttons_that_nobody_was_shown_do_nothing(world: BotWorld) -> None:
+    forged = ["?", "x", "al:", "AAAAAAAAAAA:al:price", "\U0001f600" * 16, ":" * 64]
     async with world.running():
         await world.answer(ADA, "/help")
-        callback = world.telegram.press(ADA, data or "?")
-        await world.telegram.wait_until(lambda: callback in world.telegram.toasts)
+        for data in forged:
+            callback = world.telegram.press(ADA, data)
+            await world.telegram.wait_until(lambda callback=callback: callback in world.telegram.toasts)
+            assert "too old" in world.telegram.toasts[callback]
         await world.telegram.wait_confirmed()
-    assert "too old" in world.telegram.toasts[callback]
     assert world.telegram.edits == []
-    assert (await world.entries())[-1].reason == "stale_button"
+    assert [one.reason for one in await world.entries()].count("stale_button") == 2 * len(forged)
 
 
 async def test_nothing_of_a_person_or_the_token_is_in_events_logs_or_metrics(
