@@ -14,6 +14,7 @@ import pytest
 
 from tocsin_common.events import (
     EVENT_TYPES,
+    Account,
     AlertRaised,
     AlertSuppressed,
     AnyEvent,
@@ -34,18 +35,22 @@ from tocsin_common.events import (
     Holding,
     IndicatorsComputed,
     IndicatorsOffered,
+    Named,
     OrderFilled,
     OutcomeMeasured,
     PortfolioOpened,
     QuoteMoved,
     Risk,
     RoundsChanged,
+    Score,
     SendDue,
     SignalRaised,
     SignalSkipped,
     StrategyQuarantined,
+    Summary,
     TickerUpdated,
     TradesReceived,
+    Unusual,
     decode,
     encode,
 )
@@ -53,6 +58,40 @@ from tocsin_common.streams import stream_of
 
 GOLDEN = Path(__file__).parent / "golden"
 T0 = 1_700_000_000_000
+
+SCORE = Score(
+    signals=4,
+    outcomes=3,
+    wins=2,
+    total_r=1.5,
+    win_rate=0.667,
+    win_rate_low=0.208,
+    win_rate_high=0.939,
+    average_r=0.5,
+    profit_factor=2.5,
+)
+WEEK = Summary(
+    period="weekly",
+    from_ms=T0 - 604_800_000,
+    to_ms=T0,
+    zone="Asia/Jakarta",
+    now=SCORE,
+    before=Score(signals=1, outcomes=0, wins=0, total_r=0.0),
+    active=1,
+    curve=[(T0 - 604_800_000, 0.0), (T0, 1.5)],
+    strategies=[Named(name="ema_cross", score=SCORE, enough=False)],
+    best_symbols=[Named(name="BTC/USDT", score=SCORE)],
+    worst_symbols=[],
+    best_hours=[Named(name="14:00", score=SCORE)],
+    worst_hours=[],
+    unusual=[Unusual(kind="signals", name="BTC/USDT", before=2.0, now=4.0)],
+    accounts=[Account(portfolio="main", currency="USDT", equity="10230.12", change=0.0231, drawdown=0.012)],
+    raised=4,
+    suppressed=1,
+    sent=3,
+    undelivered=1,
+    delayed_s=7,
+)
 
 KNOWN: dict[str, AnyEvent] = {
     "trades.v1": TradesReceived(
@@ -328,6 +367,20 @@ KNOWN: dict[str, AnyEvent] = {
         severity="critical",
         rule_revision=12,
     ),
+    "alert.v1+report": AlertRaised(
+        alert_id="a9",
+        rule_id="report:weekly",
+        kind="report",
+        cause_id="c9",
+        ts_ms=T0 + 32_400_000,
+        exchange="report",
+        symbol="weekly",
+        title="Weekly report, 7 Nov to 13 Nov 2023: +1.5 R",
+        text="2 of 3 signals that ended won.",
+        fields={"Result": "+1.5 R (before: -1.0 R)"},
+        subscribers=["ann"],
+        report=WEEK,
+    ),
     "alert_suppressed.v1+silence": AlertSuppressed(
         alert_id="a3",
         rule_id="r/1",
@@ -443,6 +496,19 @@ KNOWN: dict[str, AnyEvent] = {
         ts_ms=T0,
         queued_ms=T0 + 5,
         deadline_ms=T0 + 600_000,
+    ),
+    "send.v1+report": SendDue(
+        delivery_id="d9",
+        alert_id="a9",
+        subscriber_id="ann",
+        channel="telegram",
+        title="Weekly report, 7 Nov to 13 Nov 2023: +1.5 R",
+        text="2 of 3 signals that ended won.",
+        fields={"Result": "+1.5 R (before: -1.0 R)"},
+        ts_ms=T0 + 32_400_000,
+        queued_ms=T0 + 32_400_005,
+        deadline_ms=T0 + 36_000_000,
+        report=WEEK,
     ),
     "send.v1+signal": SendDue(
         delivery_id="d2",

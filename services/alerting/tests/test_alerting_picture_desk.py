@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from alerting.metrics import Metrics
 from alerting.picture.chart import SLOTS_MAX, Candles, Chart
 from alerting.picture.desk import KEPT, WAITING_MAX, Draws, Pictures
-from alerting.picture.painter import Order, Painter, exchange, start
+from alerting.picture.painter import ChartOrder, Painter, exchange, start
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.errors import Rejected
 from tocsin_common.events import IndicatorsComputed, SignalRaised
@@ -293,7 +293,7 @@ async def test_a_chart_that_cannot_be_drawn_leaves_the_painter_alive() -> None:
 
 
 async def test_a_painter_outlives_the_interrupt_of_a_terminal_and_ends_when_the_service_is_gone() -> None:
-    process, order = await start(), msgspec.msgpack.encode(Order.of(Chart(LONG, candles(10)), "dark"))
+    process, order = await start(), msgspec.msgpack.encode(ChartOrder.of(Chart(LONG, candles(10)), "dark"))
     assert await exchange(process, order)
     process.send_signal(signals.SIGINT)
     assert await exchange(process, order)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tocsin_common.errors import Malformed
-from tocsin_common.events import AlertKind, ChannelName, FeedState, Language, Severity, Side
+from tocsin_common.events import AlertKind, ChannelName, FeedState, Language, Period, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -233,8 +233,9 @@ class Subscriber(Document, frozen=True, kw_only=True):
     `muted_until_ms`: no alerts of before that (0: not muted). `quiet_hours`: none in these, but for the severities in
     `wakes_for`. `severities`: only these, ever; none given: all. `preferences`, by kind of alert: `silent` ones come
     without a sound, `off` ones not at all, and those not named are on. `digests`, by kind of alert or, for kinds not
-    named, by severity: these come together, at every full hour or every day at `digest_at`. They are written to in
-    `language`, with times in `zone` (an IANA name), which also says what an hour and a day is.
+    named, by severity: these come together, at every full hour or every day at `digest_at`. `reports`: the scheduled
+    ones they ask for. They are written to in `language`, with times in `zone` (an IANA name), which also says what an
+    hour and a day is.
     """
 
     subscriber_id: Name
@@ -248,6 +249,7 @@ class Subscriber(Document, frozen=True, kw_only=True):
     preferences: dict[AlertKind, Preference] = {}
     digests: dict[AlertKind | Severity, Cadence] = {}
     digest_at: ClockTime = "08:00"
+    reports: list[Period] = []
     language: Language = "en"
     zone: Name = "UTC"
 

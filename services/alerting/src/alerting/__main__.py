@@ -22,6 +22,7 @@ from alerting.metrics import Metrics
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
+from alerting.reports.office import run_reports
 from alerting.sending.gate import WAITING
 from alerting.sending.rates import Rates
 from alerting.sending.sender import Sender
@@ -84,6 +85,7 @@ async def serve(service: Service[Settings]) -> None:
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
+    service.spawn(run_reports(service, directory, pipeline))
     service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
     for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)

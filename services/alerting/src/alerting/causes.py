@@ -8,9 +8,10 @@ from alerting.indicators import Reached
 from alerting.moves import Move
 from alerting.paper import Drawdown, Opened
 from alerting.prices import Crossing
+from alerting.reports.reported import Reported
 from alerting.system import Trouble
 from alerting.volumes import Spike
-from tocsin_common.documents import AlertRule
+from tocsin_common.documents import Rule
 from tocsin_common.events import AlertKind, FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
 from tocsin_common.ids import derive
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -40,7 +41,7 @@ class Notice:
 Stored = SignalRaised | OutcomeMeasured | FeedChanged | OrderFilled
 """Events that are causes as they are."""
 
-Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Trial | Notice
+Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Reported | Trial | Notice
 """What was found in events."""
 
 Cause = Stored | Found
@@ -57,6 +58,7 @@ KINDS: dict[type[Cause], AlertKind] = {
     OrderFilled: "paper",
     Drawdown: "paper",
     Trouble: "system",
+    Reported: "report",
     Trial: "test",
     Notice: "notice",
 }
@@ -69,7 +71,7 @@ class Match:
     `stored_ms` is when the cause was stored (the server's clock).
     """
 
-    rule: AlertRule
+    rule: Rule
     revision: int
     cause: Cause
     stored_ms: int
@@ -78,7 +80,7 @@ class Match:
     ts_ms: int
 
     @classmethod
-    def of(cls, rule: AlertRule, revision: int, cause: Cause, stored_ms: int) -> Match:
+    def of(cls, rule: Rule, revision: int, cause: Cause, stored_ms: int) -> Match:
         cause_id = cause_id_of(cause)
         alert_id = alert_id_of(rule.rule_id, cause_id)
         return cls(rule, revision, cause, stored_ms, cause_id, alert_id, time_of(cause))

@@ -6,12 +6,14 @@ What is in hand at a time bounds the connections to a receiver: few to a mail se
 from __future__ import annotations
 
 from typing import Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from alerting.channels.vapid import signing_key
 from alerting.links import KEY_CHARS_MIN, PUBLIC_URL
 from tocsin_common.config import CommonSettings, Section
+from tocsin_common.documents import Day
 from tocsin_common.events import ChannelName
 
 
@@ -134,6 +136,29 @@ class ApiSection(Section):
     key: SecretStr | None = Field(default=None, description="An API key with the scope `read`.")
 
 
+class ReportsSection(Section):
+    daily: bool = Field(default=False, description="Make a report of every day, for subscribers who ask for it.")
+    weekly: bool = Field(default=True, description="Make a report of every week, for subscribers who ask for it.")
+    zone: str = Field(default="Asia/Jakarta", description="IANA time zone: its days and weeks are reported on.")
+    hour: int = Field(default=9, ge=0, le=23, description="When they go out, by the clock of `zone`.")
+    weekday: Day = Field(default="mon", description="The day on which the weekly one goes out, and a week begins.")
+    operators: frozenset[str] = Field(
+        default=frozenset(), description="Subscribers who get every report, whether they ask for it or not."
+    )
+    min_count: int = Field(
+        default=10, ge=1, le=10_000, description="Strategies, symbols and hours with fewer outcomes are not compared."
+    )
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("must be the name of a time zone, such as Asia/Jakarta") from None
+        return value
+
+
 class BotSection(Section):
     enabled: bool = Field(
         default=False, description="Whether the Telegram bot answers; `telegram.token` says which one it is."
@@ -170,6 +195,7 @@ class AlertingSection(Section):
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
     api: ApiSection = ApiSection()
+    reports: ReportsSection = ReportsSection()
     bot: BotSection = BotSection()
 
     def workers(self, channel: ChannelName) -> int:

@@ -109,8 +109,8 @@ class Gateway:
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
-    def of(cls, section: ApiSection) -> Gateway:
-        return cls(section.url, section.key.get_secret_value() if section.key else "")
+    def of(cls, section: ApiSection, *, timeout_s: float = TIMEOUT_S) -> Gateway:
+        return cls(section.url, section.key.get_secret_value() if section.key else "", timeout_s=timeout_s)
 
     async def get(
         self, path: str, kind: type[T], params: Mapping[str, str | int] | None = None, *, statuses: tuple[int, ...] = ()

@@ -83,7 +83,7 @@ class Metrics:
         )
 
     def _of_pictures(self, registry: CollectorRegistry) -> None:
-        self.pictures_drawn = Counter("alerting_pictures_drawn", "Pictures of signals.", registry=registry)
+        self.pictures_drawn = Counter("alerting_pictures_drawn", "Pictures of signals and reports.", registry=registry)
         self.pictures_missing = Counter(
             "alerting_pictures_missing", "Deliveries that went without a picture.", ["reason"], registry=registry
         )

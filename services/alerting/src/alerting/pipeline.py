@@ -20,6 +20,7 @@ from alerting.content import Content
 from alerting.digests.later import Later, late_from, later, line_of, with_late_ones
 from alerting.limits import Rung
 from alerting.places import at_places
+from alerting.reports.reported import Reported
 from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.events import (
@@ -98,19 +99,21 @@ def announce(match: Match, audience: Audience, content: Content) -> AlertRaised:
         subscribers=[subscriber.subscriber_id for subscriber in audience.told],
         severity=match.rule.severity,
         rule_revision=match.revision,
+        report=match.cause.summary if isinstance(match.cause, Reported) else None,
     )
 
 
 def deliveries_due(
     match: Match, subscriber: Subscriber, said: dict[Voice, Content], *, ttl_ms: int, now_ms: int
 ) -> Iterator[SendDue]:
-    """The work of every delivery to a subscriber, with the signal where a picture of it is shown.
+    """The work of every delivery to a subscriber, with the signal or report where a picture of it is shown.
 
     `said`: the alert in the voices it was rendered for so far; each is rendered once.
     """
     voice = Voice.of(subscriber)
     content = said.get(voice) or said.setdefault(voice, render.of_match(match, voice))
     signal = match.cause if isinstance(match.cause, SignalRaised) else None
+    report = match.cause.summary if isinstance(match.cause, Reported) else None
     for delivery_id, place, destination in deliveries_of(match, subscriber):
         yield SendDue(
             delivery_id=delivery_id,
@@ -130,6 +133,7 @@ def deliveries_due(
             late_ms=late_from(match.rule, match.stored_ms),
             late_dropped=match.rule.late == "drop",
             signal=signal if destination.channel in SHOW_PICTURES else None,
+            report=report if destination.channel in SHOW_PICTURES else None,
             severity=match.rule.severity,
             language=voice.language,
             zone=voice.zone,

@@ -12,6 +12,8 @@ from alerting.paper import Drawdown, Opened
 from alerting.phrases import reason
 from alerting.prices import Crossing
 from alerting.render_own import of_drawdown, of_fill, of_opened, of_trouble
+from alerting.reports import content as report
+from alerting.reports.reported import Reported
 from alerting.system import Trouble
 from alerting.voice import Voice
 from alerting.volumes import Spike
@@ -53,6 +55,8 @@ def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
             return of_drawdown(cause, rule_name, voice)
         case Trouble():
             return of_trouble(cause, rule_name, voice)
+        case Reported(summary=told):
+            return Content(report.title(told, voice), report.text(told, voice), report.fields(told, voice))
         case Trial():
             return Content(voice.say("test.title"), voice.say("test.text"), {})
         case Notice():

@@ -53,6 +53,7 @@ from tocsin_common.events.market import (
 from tocsin_common.events.paper import EquityMarked, Holding, OrderFilled, PortfolioOpened, SignalSkipped
 from tocsin_common.events.quotes import FundingChanged, QuoteMoved, TickerUpdated
 from tocsin_common.events.signals import OutcomeMeasured, Risk, Side, SignalRaised, StopBasis
+from tocsin_common.events.summary import PERIODS, Account, Named, Period, Score, Summary, Unusual
 
 AnyEvent = (
     TradesReceived
@@ -104,8 +105,10 @@ __all__ = [
     "CHANNELS",
     "EVENT_TYPES",
     "MAX_COLUMN",
+    "PERIODS",
     "SEVERITIES",
     "TERMINAL_STATES",
+    "Account",
     "AlertKind",
     "AlertRaised",
     "AlertSuppressed",
@@ -135,15 +138,18 @@ __all__ = [
     "IndicatorsComputed",
     "IndicatorsOffered",
     "Language",
+    "Named",
     "OrderFilled",
     "Origin",
     "OutcomeMeasured",
     "Pace",
+    "Period",
     "PortfolioOpened",
     "QuarantineReason",
     "QuoteMoved",
     "Risk",
     "RoundsChanged",
+    "Score",
     "SendDue",
     "Severity",
     "Side",
@@ -151,8 +157,10 @@ __all__ = [
     "SignalSkipped",
     "StopBasis",
     "StrategyQuarantined",
+    "Summary",
     "TickerUpdated",
     "TradesReceived",
+    "Unusual",
     "decode",
     "encode",
 ]

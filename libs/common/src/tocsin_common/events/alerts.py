@@ -9,6 +9,7 @@ import msgspec
 from tocsin_common import subjects
 from tocsin_common.events.event import Event
 from tocsin_common.events.signals import SignalRaised
+from tocsin_common.events.summary import Summary
 from tocsin_common.ids import derive
 
 DeliveryState = Literal["queued", "attempting", "retrying", "aside", "sent", "failed", "unknown", "expired", "digested"]
@@ -16,7 +17,7 @@ AsideReason = Literal["late", "hourly", "daily", "grouped"]
 ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
 CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
 AlertKind = Literal[
-    "signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system", "test", "notice"
+    "signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system", "report", "test", "notice"
 ]
 Language = Literal["en", "id"]
 Severity = Literal["info", "warning", "critical"]
@@ -29,9 +30,9 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     """A rule rings. `cause_id` is the signal's id, or the id of whatever else the rule saw.
 
     `symbol` is empty where a whole exchange is meant. What is of no exchange has a place of its own: `paper` and a
-    portfolio, `system` and a service, `test`, `notice`; a test that somebody asked for has no rule either, and that of
-    a `notice`, which operators wrote to all, is the notice itself. `rule_revision` is
-    which writing of the rule it was.
+    portfolio, `system` and a service, `report` and `daily` or `weekly`, `test`, `notice`; a test that somebody asked for
+    has no rule either, and that of a `notice`, which operators wrote to all, is the notice itself. `rule_revision` is
+    which writing of the rule it was, `report` what a scheduled report tells.
     """
 
     alert_id: str
@@ -47,6 +48,7 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     subscribers: list[str]
     severity: Severity = "info"
     rule_revision: int = 0
+    report: Summary | None = None
 
     @property
     def subject(self) -> str:
@@ -124,10 +126,10 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
 
     `kind` (None: a digest), `symbol` and `strategy` are the alert's; `place` is the destination's among those of its
     channel. From `late_ms` on (our clock; 0: never) it is not sent any more but put aside, or given up where it is
-    `late_dropped`. `signal` is what the alert is about, for a channel that shows a picture of it. `silent`: it makes no
-    sound. Each severity has a subject of its own: where a queue waits, the more urgent go first. What is said is in
-    `language`, with times in `zone` (an IANA time zone). `digest`: it is for these lines, and says when it is sent what
-    they are.
+    `late_dropped`. `signal` or `report` is what the alert is about, for a channel that shows a picture of it. `silent`:
+    it makes no sound. Each severity has a subject of its own: where a queue waits, the more urgent go first. What is
+    said is in `language`, with times in `zone` (an IANA time zone). `digest`: it is for these lines, and says when it
+    is sent what they are.
     `answers`: deliveries on the same channel; the message is an answer to the first of them that was sent.
     """
 
@@ -148,6 +150,7 @@ class SendDue(Event, frozen=True, kw_only=True, tag="send.v1"):
     late_ms: int = 0
     late_dropped: bool = False
     signal: SignalRaised | None = None
+    report: Summary | None = None
     answers: list[str] = []
     silent: bool = False
     severity: Severity = "info"

@@ -1,6 +1,7 @@
 """Which deliveries are not sent singly, decided when they are opened. Pure.
 
-A subscriber's hourly or daily digest comes first, then whether it is late already, then the rule's groups.
+A subscriber's hourly or daily digest comes first, then whether it is late already, then the rule's groups. Reports are
+digests themselves: by severity they join no other.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Later:
 def later(match: Match, subscriber: Subscriber, *, now_ms: int) -> Later | None:
     """Whether a delivery is put aside; None: it is sent at once."""
     rule = match.rule
-    if cadence := subscriber.digests.get(match.kind) or subscriber.digests.get(rule.severity):
+    by_severity = None if match.kind == "report" else subscriber.digests.get(rule.severity)
+    if cadence := subscriber.digests.get(match.kind) or by_severity:
         boundary_ms = next_boundary(match.stored_ms, cadence, daily_at=subscriber.digest_at, zone=subscriber.zone)
         due_ms = boundary_ms + GRACE_MS
         missed = due_ms <= now_ms

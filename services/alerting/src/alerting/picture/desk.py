@@ -1,4 +1,5 @@
-"""Every signal is drawn once: whoever asks first has the candles fetched and drawn, the others get the same picture.
+"""Everything is drawn once: whoever asks first has candles fetched and drawn, or a report; the others get the same
+picture.
 
 Nobody waits longer than WAIT_S for a picture. What takes longer is drawn all the same, for those who come later.
 """
@@ -16,11 +17,13 @@ import structlog
 
 from alerting.metrics import Metrics
 from alerting.picture.chart import SLOTS_MAX, Candles, Chart
+from alerting.picture.painter import Drawing
 from alerting.picture.readings import lines, readings
+from alerting.picture.report import Page
 from alerting.reasons import NoPicture
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import TocsinError
-from tocsin_common.events import SignalRaised
+from tocsin_common.events import SendDue, SignalRaised
 from tocsin_common.ids import derive
 from tocsin_common.requests import HISTORY, HistoryReply, HistoryRequest
 from tocsin_trading.timeframes import TIMEFRAME_MS
@@ -40,18 +43,18 @@ WAITING_MAX = 32
 """Signals in hand at a time; the next ones go without a picture."""
 
 
-About = Callable[[], Awaitable[Chart | None]]
+About = Callable[[], Awaitable[Drawing | None]]
 """Gets what is to be drawn; None: there are no candles."""
 
 
 class Draws(Protocol):
     """What draws: the painter, or the pure function in a test."""
 
-    async def draw(self, chart: Chart) -> bytes | None: ...
+    async def draw(self, drawing: Drawing) -> bytes | None: ...
 
 
 class Pictures:
-    """Pictures by signal. What is under way is given up when the context ends."""
+    """Pictures by what they are of. What is under way is given up when the context ends."""
 
     def __init__(self, bus: Bus, painter: Draws, metrics: Metrics, *, wait_s: float = WAIT_S) -> None:
         self._bus = bus
@@ -71,6 +74,12 @@ class Pictures:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def of_work(self, due: SendDue) -> bytes | None:
+        """The PNG of what an alert is about; None where it is about nothing that is drawn."""
+        if due.report is not None:
+            return await self.of_report(Page(due.report, due.language))
+        return await self.of(due.signal) if due.signal else None
+
     async def of(self, signal: SignalRaised) -> bytes | None:
         """The PNG of a signal, drawn at the first asking; None where there is none in time, which is counted."""
         return await self._counted(signal.signal_id, lambda: self._chart(signal))
@@ -84,6 +93,14 @@ class Pictures:
 
         key = derive("market", about.exchange, about.symbol, about.timeframe, about.candle_open_ms)
         return await self._counted(key, itself)
+
+    async def of_report(self, page: Page) -> bytes | None:
+        """The PNG of a report, as `of` gives that of a signal."""
+
+        async def itself() -> Page:
+            return page
+
+        return await self._counted(page.page_id, itself)
 
     async def _counted(self, key: str, about: About) -> bytes | None:
         found = await self._soon(key, about)
@@ -118,10 +135,10 @@ class Pictures:
 
     async def _draw(self, about: About) -> bytes | NoPicture:
         with self._metrics.picture_seconds.time():
-            chart = await about()
-            if chart is None:
+            drawing = await about()
+            if drawing is None:
                 return NoPicture.NO_CANDLES
-            picture = await self._painter.draw(chart)
+            picture = await self._painter.draw(drawing)
         if picture is None:
             return NoPicture.NOT_DRAWN
         self._metrics.pictures_drawn.inc()

@@ -1,4 +1,4 @@
-"""A process that draws: `Painter` starts it, gives it a chart at a time, and starts another when it dies or hangs.
+"""A process that draws: `Painter` starts it, gives it a drawing at a time, and starts another when it dies or hangs.
 
 Drawing takes some 100 ms of a core, much of it with Python's lock held: in a thread it was seen to hold up the event
 loop for 60 ms, and with it every webhook. The process is nice to the rest and ends when its input does, so also when
@@ -22,9 +22,10 @@ import structlog
 
 from alerting.picture.chart import Candles, Chart, Market
 from alerting.picture.draw import draw
+from alerting.picture.report import Page, draw_report
 from alerting.picture.themes import ThemeName
 from tocsin_common import logs
-from tocsin_common.events import SignalRaised
+from tocsin_common.events import Language, SignalRaised, Summary
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ NICE = 10
 LENGTH = struct.Struct("<I")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class ChartOrder(msgspec.Struct, frozen=True, kw_only=True, tag="chart"):
     """A chart on its way to the process; columns as bytes of int64 (time) and float64."""
 
     signal: SignalRaised | Market
@@ -45,7 +46,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[str, bytes]
 
     @classmethod
-    def of(cls, chart: Chart, theme: ThemeName) -> Order:
+    def of(cls, chart: Chart, theme: ThemeName) -> ChartOrder:
         rows = chart.candles
         prices = (rows.open.tobytes(), rows.high.tobytes(), rows.low.tobytes(), rows.close.tobytes())
         lines = {name: values.tobytes() for name, values in chart.lines.items()}
@@ -58,9 +59,33 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         lines = {name: np.frombuffer(values, np.float64) for name, values in self.lines.items()}
         return Chart(self.signal, Candles(np.frombuffer(open_ms, np.int64), *floats), lines)
 
+    def drawn(self) -> bytes:
+        return draw(self.chart(), self.theme)
+
+
+class PageOrder(msgspec.Struct, frozen=True, kw_only=True, tag="page"):
+    """A report on its way to the process."""
+
+    report: Summary
+    theme: ThemeName
+    language: Language
+
+    def drawn(self) -> bytes:
+        return draw_report(self.report, self.theme, self.language)
+
+
+Drawing = Chart | Page
+Order = ChartOrder | PageOrder
+
+
+def ordered(drawing: Drawing, theme: ThemeName) -> Order:
+    if isinstance(drawing, Page):
+        return PageOrder(report=drawing.report, theme=theme, language=drawing.language)
+    return ChartOrder.of(drawing, theme)
+
 
 class Painter:
-    """Draws one chart after another; the process lives as long as the context. `process` None: it is to be started."""
+    """Draws one after another; the process lives as long as the context. `process` None: it is to be started."""
 
     def __init__(self, theme: ThemeName) -> None:
         self._theme = theme
@@ -76,9 +101,9 @@ class Painter:
     ) -> None:
         await self._end()
 
-    async def draw(self, chart: Chart) -> bytes | None:
+    async def draw(self, drawing: Drawing) -> bytes | None:
         """The PNG; None when it could not be drawn, or not within DRAW_S."""
-        order = msgspec.msgpack.encode(Order.of(chart, self._theme))
+        order = msgspec.msgpack.encode(ordered(drawing, self._theme))
         async with self._turn:
             try:
                 async with asyncio.timeout(DRAW_S):
@@ -116,14 +141,14 @@ async def exchange(process: asyncio.subprocess.Process, order: bytes) -> bytes:
 
 
 def paint(orders: BinaryIO, pictures: BinaryIO) -> None:
-    """Draw what comes until nothing comes. A chart that cannot be drawn is told on stderr; the next one may be."""
-    decoder = msgspec.msgpack.Decoder(Order)
+    """Draw what comes until nothing comes. What cannot be drawn is told on stderr; the next one may be."""
+    decoder: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
     while len(head := orders.read(LENGTH.size)) == LENGTH.size:
         order = decoder.decode(orders.read(*LENGTH.unpack(head)))
         try:
-            picture = draw(order.chart(), order.theme)
-        except Exception as error:  # whatever is wrong with one chart, the others are drawn
-            log.error("not drawn", symbol=order.signal.symbol, exc_info=error)
+            picture = order.drawn()
+        except Exception as error:  # whatever is wrong with one, the others are drawn
+            log.error("not drawn", about=type(order).__name__, exc_info=error)
             picture = b""
         pictures.write(LENGTH.pack(len(picture)) + picture)
         pictures.flush()

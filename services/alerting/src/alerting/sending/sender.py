@@ -182,7 +182,7 @@ class Sender:
         due = work.due
         if due.digest:
             return await self._telling.said(work, self._directory.subscribers[due.subscriber_id])
-        picture = await self._pictures.of(due.signal) if self._pictures and due.signal else None
+        picture = await self._pictures.of_work(due) if self._pictures else None
         age_s = (self._now_ms() - self._stored_ms(due)) / 1000
         if work.attempt == 0:
             self._metrics.alert_seconds.labels(self._name).observe(age_s)
