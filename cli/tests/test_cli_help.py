@@ -19,6 +19,7 @@ COMMANDS = [
     "check lookahead",
     "check warmup",
     "parity",
+    "report",
     "audit",
     "rebuild",
     "doctor",

@@ -16,6 +16,7 @@ from tocsin.commands import (
     push_keys,
     rebuild,
     replay,
+    report,
     seed,
     signals,
     streams,
@@ -35,6 +36,7 @@ app.command()(replay.replay)
 app.command()(download.download)
 app.command()(signals.signals)
 app.command()(parity.parity)
+app.command()(report.report)
 app.command()(audit.audit)
 app.command()(rebuild.rebuild)
 app.command()(doctor.doctor)
