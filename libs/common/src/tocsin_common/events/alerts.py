@@ -30,9 +30,9 @@ class AlertRaised(Event, frozen=True, kw_only=True, tag="alert.v1"):
     """A rule rings. `cause_id` is the signal's id, or the id of whatever else the rule saw.
 
     `symbol` is empty where a whole exchange is meant. What is of no exchange has a place of its own: `paper` and a
-    portfolio, `system` and a service, `report` and `daily` or `weekly`, `test`, `notice`; a test that somebody asked for
-    has no rule either, and that of a `notice`, which operators wrote to all, is the notice itself. `rule_revision` is
-    which writing of the rule it was, `report` what a scheduled report tells.
+    portfolio, `system` and a service, `report` and `daily` or `weekly`, `test`, `notice`; a test that somebody asked
+    for has no rule either, and that of a `notice`, which operators wrote to all, is the notice itself. `rule_revision`
+    is which writing of the rule it was, `report` what a scheduled report tells.
     """
 
     alert_id: str
