@@ -20,10 +20,13 @@ ACTOR = Actor(role="operator", via="cli")
 
 ANSWER_S = 15.0
 
+LOOK = "`list` shows what there is"
 REMEDIES = {
-    "conflict": "somebody changed it meanwhile: look at it with `show`, then write it again",
-    "not_found": "`list` shows what there is",
+    ("conflict", asked.PUT.subject): "somebody changed it meanwhile: look at it with `show`, then write it again",
+    ("not_found", asked.GET.subject): LOOK,
+    ("not_found", asked.DELETE.subject): LOOK,
 }
+"""What to do about a refusal, by its reason and what was asked."""
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
@@ -35,7 +38,7 @@ async def ask(bus: Bus, endpoint: Endpoint[Q, R], question: Q) -> R:
         return await bus.request(endpoint, question, timeout_s=ANSWER_S)
     except Rejected as error:
         detail = str(error).removeprefix(f"{error.reason}: ")
-        remedy = REMEDIES.get(error.reason)
+        remedy = REMEDIES.get((error.reason, endpoint.subject))
         raise UsageError(f"{detail} ({remedy})." if remedy else f"{detail}.") from error
     except Malformed as error:
         raise UsageError(str(error)) from error

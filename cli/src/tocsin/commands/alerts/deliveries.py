@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from tocsin.commands.alerts.asking import ACTOR, ask
 from tocsin.commands.alerts.documents import JsonOption
-from tocsin.commands.alerts.tables import log_table
+from tocsin.commands.alerts.tables import log_table, show
 from tocsin.console import EXIT_FAILED, UsageError, err, out, run, told
 from tocsin.moments import moment
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, Target, target
@@ -27,11 +27,11 @@ PATIENCE_S, LOOK_S = 20.0, 0.25
 FAILURES = frozenset({"failed", "expired", "unknown"})
 
 SIGNS: dict[Outcome, str] = {
-    "sent": "[green]sent[/]",
-    "not_sent": "[red]not sent[/]",
-    "under_way": "[yellow]under way[/]",
-    "uncertain": "[yellow]uncertain[/]",
-    "no_match": "[dim]no match[/]",
+    "sent": "[green]✓[/]",
+    "not_sent": "[red]✗[/]",
+    "under_way": "[yellow]…[/]",
+    "uncertain": "[yellow]?[/]",
+    "no_match": "[dim]–[/]",
 }
 
 
@@ -84,7 +84,7 @@ def log(
         for entry in found:
             print(msgspec.json.encode(entry).decode())
     elif found:
-        out.print(log_table(found))
+        show(log_table(found))
     else:
         out.print("Nothing was delivered, nor tried.")
 
@@ -115,7 +115,7 @@ def _tell(reply: WhyReply, *, json: bool, evidence: bool) -> None:
     out.print(f"[bold]{escape(reply.about)}[/]")
     for verdict in reply.verdicts:
         of_rule = f" [dim](rule {escape(verdict.rule_id)})[/]" if verdict.rule_id else ""
-        out.print(f"{SIGNS[verdict.outcome]}: {escape(verdict.sentence)}{of_rule}")
+        out.print(f"{SIGNS[verdict.outcome]} {escape(verdict.sentence)}{of_rule}")
         for proof in verdict.evidence if evidence else ():
             event = msgspec.json.encode(proof.event).decode()
             out.print(f"  [dim]{proof.stream} {proof.seq}, {moment(proof.stored_ms)}: {escape(event)}[/]")

@@ -13,8 +13,8 @@ import yaml
 from rich.markup import escape
 
 from tocsin.commands.alerts.asking import ACTOR, ask, every, one, revision_of
-from tocsin.commands.alerts.tables import table_of
-from tocsin.console import UsageError, err, out, run, told
+from tocsin.commands.alerts.tables import show, table_of
+from tocsin.console import UsageError, out, run, told
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, Target, target
 from tocsin.servers import bus_for
 from tocsin_common.events import DocumentKind
@@ -86,7 +86,7 @@ def _listing(kind: DocumentKind) -> Any:
         if json:
             print_json(found)
         elif found:
-            out.print(table_of(kind, found))
+            show(table_of(kind, found))
         else:
             out.print(f"There are no {kind}s; `put` writes one.")
 
@@ -94,7 +94,7 @@ def _listing(kind: DocumentKind) -> Any:
 
 
 def _showing(kind: DocumentKind) -> Any:
-    def show(
+    def show_document(
         document_id: IdArgument,
         json: JsonOption = False,
         data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -108,7 +108,7 @@ def _showing(kind: DocumentKind) -> Any:
             print(f"# revision {found.revision}")
             print(yaml.safe_dump(found.document, sort_keys=False, allow_unicode=True), end="")
 
-    return show
+    return show_document
 
 
 def _putting(kind: DocumentKind) -> Any:
@@ -184,8 +184,6 @@ async def _write(
             replaced = await revision_of(bus, kind, document_id) if revision is None else revision
             question = asked.PutRequest(actor=ACTOR, kind=kind, id=document_id, document=document, revision=replaced)
             written.append(await ask(bus, asked.PUT, question))
-            if len(documents) > 1:
-                err.print(f"[dim]{escape(document_id)}[/]")
     return written
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tocsin.commands.alerts.asking import ACTOR, ask, every, one
 from tocsin.commands.alerts.documents import JsonOption, print_json
-from tocsin.commands.alerts.tables import table_of
+from tocsin.commands.alerts.tables import show, table_of
 from tocsin.console import UsageError, out, run, told
 from tocsin.moments import moment, moment_ms
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, Target, target
@@ -96,7 +96,7 @@ def list_silences(
     if json:
         print_json(shown)
     elif shown:
-        out.print(table_of("silence", shown))
+        show(table_of("silence", shown))
     else:
         out.print("Nothing is silenced." if past or not found else "Nothing is silenced now; --past shows what was.")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from tocsin.console import out
@@ -50,6 +51,14 @@ def table_of(kind: DocumentKind, found: Sequence[Shown]) -> Table:
         case "subscriber":
             return _subscribers(found)
     return _silences(found)
+
+
+def show(table: Table) -> None:
+    """Print a table as wide as it has to be, or as the terminal is."""
+    if not out.is_terminal:
+        room = out.options.update(width=PIPED_COLUMNS)
+        table.width = Measurement.get(out, room, table).maximum
+    out.print(table)
 
 
 def _rules(found: Sequence[Shown]) -> Table:
@@ -122,7 +131,7 @@ def log_table(entries: Sequence[LedgerEntry]) -> Table:
 
 
 def _table(*columns: str, revision: bool = False) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", width=None if out.is_terminal else PIPED_COLUMNS)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")
     if revision:
