@@ -22,7 +22,7 @@ from alerting.rules import Rules
 from alerting.silences import Silences
 from alerting.why import whereabouts
 from alerting.why.facets import unmet
-from alerting.why.sentences import UNDELIVERED, Settings, of_suppression
+from alerting.why.sentences import Settings, of_delivery, of_suppression
 from alerting.why.whereabouts import Whereabouts
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Document, Hours, SignalRule, Silence, Subscriber, encode
@@ -177,8 +177,21 @@ def test_no_reason_is_left_without_words(reason: str) -> None:
     assert "_" not in sentence
 
 
-def test_every_reason_of_the_sender_has_words() -> None:
-    assert UNDELIVERED.keys() == set(Undelivered)
+@pytest.mark.parametrize("reason", [*Undelivered, "something_new"])
+def test_every_reason_of_the_sender_has_words(reason: str) -> None:
+    step = DeliveryChanged(
+        delivery_id="d",
+        alert_id="a",
+        subscriber_id="ann",
+        channel="email",
+        state="failed",
+        attempt=1,
+        at_ms=0,
+        reason=reason,
+    )
+    _, sentence = of_delivery([step], 0, "signal")
+    assert sentence.startswith("not sent on email: ")
+    assert "_" not in sentence
 
 
 async def test_hours_that_were_changed_since_do_not_explain_what_they_do_not(world: World) -> None:

@@ -40,6 +40,7 @@ UNDELIVERED = {
     Undelivered.INTERRUPTED: "the process ended during the request",
     Undelivered.CHANNEL_BUG: "the channel failed",
     Undelivered.RATE_LIMITED: "it was rate limited",
+    Undelivered.CIRCUIT_OPEN: "its receiver had failed too often and was left alone for a while",
     Undelivered.SERVER_ERROR: "the server had an error",
     Undelivered.CONNECTION_FAILED: "the server was not reached",
     Undelivered.TIMEOUT: "no answer came in time",
