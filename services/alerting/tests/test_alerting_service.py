@@ -77,10 +77,21 @@ class World:
     push: PushServer
     config: Path
 
+    @property
+    def log(self) -> Path:
+        """What the service writes to its standard error."""
+        return self.config.with_name("log")
+
+    async def ended(self, process: asyncio.subprocess.Process) -> bytes:
+        """The log of a service that has been told to stop, once it has."""
+        assert await asyncio.wait_for(process.wait(), 10) == 0, self.log.read_text()
+        return self.log.read_bytes()
+
     @asynccontextmanager
     async def service(self) -> AsyncIterator[asyncio.subprocess.Process]:
         environ = {**os.environ, "TOCSIN_CONFIG": str(self.config)}
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "alerting", env=environ)
+        with self.log.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "alerting", env=environ, stderr=log)
         try:
             yield process
         finally:
@@ -145,8 +156,7 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
             while (await world.bus.stream_state(SEND)).messages:  # noqa: ASYNC110  the queue announces nothing
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 0, log.decode()
+        log = await world.ended(process)
     ledger = await world.ledger()
     for channel in CHANNELS:
         assert [ledger[channel, state] for state in ("queued", "attempting", "sent")] == [expected] * 3
@@ -187,8 +197,7 @@ async def test_an_address_gets_alerts_from_when_it_is_confirmed_until_it_leaves(
         await world.bus.publish([raised(3)])
         stated = await world.stated(3)
         process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 0, log.decode()
+        log = await world.ended(process)
     reasons = [event.reason if isinstance(event, AlertSuppressed) else "raised" for event in stated]
     assert reasons == ["not_verified", "raised", "unsubscribed"]
     assert len(world.smtp.accepted) == 2
@@ -228,7 +237,6 @@ async def test_signals_are_seen_on_telegram_and_in_the_mail(world: World) -> Non
             if "photo" in world.telegram.accepted[-1].raw and pictures(world.smtp.accepted[-1].raw):
                 break
         process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 0, log.decode()
+        await world.ended(process)
     assert pictures(world.smtp.accepted[-1].raw) == [world.telegram.accepted[-1].raw["photo"]]
     assert "picture" not in world.webhook.accepted[-1].raw["data"]
