@@ -22,6 +22,7 @@ from tocsin.commands.alerts.silence import duration_ms
 from tocsin.console import UsageError
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.events import DeliveryChanged, SendDue
+from tocsin_common.requests.verification import VERIFY, VerifyReply, VerifyRequest
 from tocsin_common.streams import ALERTING_SEND, DELIVERIES
 
 ME = {
@@ -215,3 +216,20 @@ async def test_where_alerting_is_not_running_the_remedy_is_told(
 
 async def test_an_unknown_channel_is_told(shell: Shell) -> None:
     assert "--channel 'pigeon' is none of console, telegram" in await shell.refused("test", "me", "--channel", "pigeon")
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (VerifyReply(state="confirmed"), "It is confirmed."),
+        (VerifyReply(state="sent", expires_ms=0), "A code was sent there."),
+        (VerifyReply(state="open", code="abc", expires_ms=NOW_MS), "sent /start abc from there, good until 2023-11-14"),
+    ],
+)
+async def test_verifying_tells_what_follows(shell: Shell, reply: VerifyReply, told: str) -> None:
+    async def verify(question: VerifyRequest) -> VerifyReply:
+        assert (question.subscriber_id, question.channel, question.place) == ("me", "email", 0)
+        return reply
+
+    async with shell.bus.serve(VERIFY, verify):
+        assert told in await shell.said("verify", "me", "--channel", "email")

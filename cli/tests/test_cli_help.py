@@ -37,7 +37,7 @@ COMMANDS = [
         for command in ("list", "show", "put", "delete")
     ),
     *(f"alerts silence {command}" for command in ("add", "list", "end")),
-    *(f"alerts {command}" for command in ("test", "log", "why")),
+    *(f"alerts {command}" for command in ("verify", "test", "log", "why")),
 ]
 
 WORKS_ON = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tocsin.commands.alerts import deliveries, documents, silence
+from tocsin.commands.alerts import deliveries, documents, silence, verifying
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,6 +13,7 @@ app = typer.Typer(
 app.add_typer(documents.commands("rule", "rules"), name="rules")
 app.add_typer(documents.commands("subscriber", "subscribers"), name="subscribers")
 app.add_typer(silence.app, name="silence")
+app.command("verify")(verifying.verify)
 app.command("test")(deliveries.send_test)
 app.command("log")(deliveries.log)
 app.command("why")(deliveries.why)
