@@ -440,6 +440,7 @@ KNOWN: dict[str, AnyEvent] = {
         title="Long BTC/USDT, 5m: EMA cross",
         text="Fast EMA crossed above slow EMA.",
         fields={"Entry": "36,500"},
+        severity="warning",
         unreachable=True,
         silent=True,
     ),

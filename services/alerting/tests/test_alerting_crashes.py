@@ -23,7 +23,7 @@ from tests.virtual_time import clock_ms, run
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
 from alerting.config import AlertingSection
-from alerting.digests.keeper import LEASE_KEY, Keeper
+from alerting.digests.keeper import LEASE_KEY, SNAPSHOT_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
@@ -65,6 +65,7 @@ from tocsin_common.streams import (
     LEASES,
     SEND,
     SILENCES,
+    SNAPSHOTS,
     SUBSCRIBERS,
     Durable,
     Stream,
@@ -391,10 +392,12 @@ async def simulate(seed: int, *, changing: bool = False) -> None:
     receivers = Receivers(random, fault_rate=random.choice([0.0, 0.2, 0.6]))
     deaths, outage_rate = random.randrange(0, 6), random.choice([0.0, 0.05])
     for number in range(deaths + 1):
-        left = random.randrange(1, 60) if number < deaths else None
+        left = random.randrange(1, random.choice([60, 400])) if number < deaths else None
         await life(bus, receivers, random, Killer(left, random, outage_rate), feed)
         if random.random() < 0.5:
             forget_ids(bus)
+        if random.random() < 0.5:  # snapshots are not synced: a crash of the server may take one
+            await bus.bucket(SNAPSHOTS).delete(SNAPSHOT_KEY)
         if changing:
             await bus.bucket(SILENCES).put("all", encode(silence(over=random.random() < 0.5)))
         for durable in ALERTING_SEND.values():

@@ -26,6 +26,7 @@ from alerting.volumes import Spike
 from tocsin_common.documents import Subscriber, decode
 from tocsin_common.errors import Malformed
 from tocsin_common.events import (
+    AlertKind,
     DeadLetter,
     FeedChanged,
     FeedState,
@@ -122,7 +123,7 @@ def test_every_language_has_the_same_keys_and_placeholders(language: Language) -
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_there_is_a_name_for_whatever_may_be_named(language: Language) -> None:
-    named = {"side": Side, "severity": Severity, "feed": FeedState}
+    named = {"side": Side, "severity": Severity, "feed": FeedState, "kind": AlertKind}
     missing = [
         f"{section}.{value}"
         for section, kind in named.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin_common import subjects
-from tocsin_common.events.alerts import AlertKind, AsideReason, ChannelName, DeliveryState
+from tocsin_common.events.alerts import AlertKind, AsideReason, ChannelName, DeliveryState, Severity
 from tocsin_common.events.event import Event
 from tocsin_common.ids import derive
 
@@ -13,8 +13,8 @@ class DigestLine(Event, frozen=True, kw_only=True, tag="digest_line.v1"):
 
     A box is of one destination (the `place`-th of its channel). When its first waiting line is due (`due_ms`, by our
     clock), its digest may go out with all lines there are by then. `reason` says why the delivery was put aside;
-    `unreachable`, that its receiver had failed before. `kind`, `symbol`, `strategy` and `ts_ms` are the alert's, title,
-    text and fields what it would have said. `stored_ms`: when its cause was stored.
+    `unreachable`, that its receiver had failed before. `kind`, `symbol`, `strategy`, `ts_ms` and `severity` are the
+    alert's, title, text and fields what it would have said. `stored_ms`: when its cause was stored.
     """
 
     delivery_id: str
@@ -33,6 +33,7 @@ class DigestLine(Event, frozen=True, kw_only=True, tag="digest_line.v1"):
     title: str
     text: str
     fields: dict[str, str]
+    severity: Severity = "info"
     unreachable: bool = False
     silent: bool = False
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tocsin_common.events import ChannelName, DigestEnded, DigestLine
+from tocsin_common.events import SEVERITIES, AsideReason, ChannelName, DigestEnded, DigestLine, Severity
 from tocsin_common.ids import derive
 
 Address = tuple[str, ChannelName, int, str]
@@ -26,18 +26,20 @@ class Waiting:
     delivery_id: str
     due_ms: int
     ts_ms: int
-    reason: str
+    reason: AsideReason
+    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A digest that may be opened: whose it is, and the first of its lines."""
+    """A digest that may be opened: whose it is, the first of its lines, and the most urgent severity among them."""
 
     subscriber_id: str
     channel: ChannelName
     place: int
     box: str
     first: Waiting
+    severity: Severity
 
     @property
     def digest_id(self) -> str:
@@ -62,7 +64,7 @@ class Boxes:
     def put(self, line: DigestLine, seq: int) -> None:
         """A line was put aside at a sequence of DIGESTS."""
         box = self._boxes.setdefault((line.subscriber_id, line.channel, line.place, line.box), _Box())
-        box.lines.append(Waiting(seq, line.delivery_id, line.due_ms, line.ts_ms, line.reason))
+        box.lines.append(Waiting(seq, line.delivery_id, line.due_ms, line.ts_ms, line.reason, line.severity))
 
     def end(self, ended: DigestEnded) -> list[Waiting]:
         """A digest has ended: the lines that it was for, of those that still wait."""
@@ -82,7 +84,8 @@ class Boxes:
         for (subscriber_id, channel, place, name), box in self._boxes.items():
             if not box.opened and box.lines[0].due_ms <= now_ms:
                 box.opened = True
-                yield Opening(subscriber_id, channel, place, name, box.lines[0])
+                severity = min((line.severity for line in box.lines), key=SEVERITIES.index)
+                yield Opening(subscriber_id, channel, place, name, box.lines[0], severity)
 
     @property
     def next_due_ms(self) -> int | None:

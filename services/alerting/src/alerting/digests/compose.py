@@ -57,10 +57,11 @@ def _each(lines: Iterable[DigestLine], voice: Voice) -> Iterator[str]:
 
 def _grouped(lines: Sequence[DigestLine], voice: Voice) -> Iterator[str]:
     """So many of each symbol and strategy, most first; then how many are not listed."""
-    groups = Counter((line.symbol, line.strategy or line.kind) for line in lines)
+    groups = Counter((line.symbol, line.strategy, line.kind) for line in lines)
     listed = groups.most_common(MAX_LINES)
-    for (symbol, what), count in listed:
-        about = ", ".join(part for part in (symbol, words(what)) if part)
+    for (symbol, strategy, kind), count in listed:
+        what = words(strategy) if strategy else voice.say(f"kind.{kind}")
+        about = f"{symbol}, {what}" if symbol else what
         yield voice.say("digest.group", count=f"{count:,}", about=about)
     rest = len(lines) - sum(count for _, count in listed)
     if rest:

@@ -176,5 +176,6 @@ def work_of(opening: Opening, *, now_ms: int) -> SendDue:
         ts_ms=opening.first.ts_ms,
         queued_ms=now_ms,
         deadline_ms=now_ms + TTL_MS,
+        severity=opening.severity,
         digest=DigestPart(box=opening.box, first_seq=opening.first.seq),
     )

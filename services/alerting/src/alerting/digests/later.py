@@ -73,6 +73,7 @@ def line_of(due: SendDue, put_aside: Later, *, stored_ms: int, unreachable: bool
         title=due.title,
         text=due.text,
         fields=due.fields,
+        severity=due.severity,
         unreachable=unreachable,
         silent=due.silent,
     )
