@@ -14,12 +14,14 @@ from tests.virtual_time import clock_ms
 
 from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message
+from alerting.config import AlertingSection
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
+from alerting.sending.rates import Rates
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.leases import Lease
@@ -79,6 +81,8 @@ async def alerting(bus: MemoryBus, receivers: Mapping[ChannelName, Receiver]) ->
             max_attempts=10,
             random=Random(7),
             at_once=16,
+            workers=16,
+            rates=Rates(AlertingSection()),
             clock_ms=clock_ms,
         )
         for name, receiver in receivers.items()

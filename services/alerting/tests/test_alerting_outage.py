@@ -124,7 +124,7 @@ def test_every_alert_is_in_one_message_or_one_digest(outage: Evening) -> None:
         elif end.channel == DEAD:
             assert told[delivery_id] == 1
     assert {one for one, end in outage.ends.items() if end.state == "digested"} == set(outage.lines)
-    assert len(outage.lines) > 3 * 20
+    assert len(outage.lines) > 3 * 15
 
 
 def test_nothing_is_put_aside_where_nothing_is_away(quiet: Evening) -> None:
