@@ -138,7 +138,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     async with WebhookServer() as server:
         outbound = Outbound(timeout_s=1.0, allow_private=True, connections=2)
         headers = signed_headers("id", int(datetime.now(UTC).timestamp()), b"", "")
-        body = b'{"data": {"title": "t", "text": "x", "fields": {}}}'
+        body = b'{"type": "alert", "data": {"title": "t", "text": "x", "fields": {}}}'
         await outbound.post(server.url, body, headers)
         assert len(server.accepted) == 1
         await outbound.close()
