@@ -1,5 +1,5 @@
 """Local servers that speak what the channels speak: Telegram's Bot API, SMTP, Discord webhooks, Standard
-Webhooks, a web push service.
+Webhooks, a web push service, ntfy.
 
 Each listens on a free port of the loopback, keeps every message it accepted, and can be told to misbehave:
 
@@ -11,6 +11,7 @@ Each listens on a free port of the loopback, keeps every message it accepted, an
 """
 
 from tests.channels.discord import DiscordServer
+from tests.channels.ntfy import NtfyServer
 from tests.channels.push import PushServer
 from tests.channels.record import Accepted, Fault, Recorder
 from tests.channels.smtp import SmtpServer, self_signed
@@ -21,6 +22,7 @@ __all__ = [
     "Accepted",
     "DiscordServer",
     "Fault",
+    "NtfyServer",
     "PushServer",
     "Recorder",
     "SmtpServer",

@@ -17,6 +17,7 @@ from tests.channels import (
     Accepted,
     DiscordServer,
     Fault,
+    NtfyServer,
     PushServer,
     Recorder,
     SmtpServer,
@@ -25,6 +26,8 @@ from tests.channels import (
 )
 
 from alerting.channels import Ambiguous, Channel, Message, Original
+from alerting.channels.apprise.channel import Apprise
+from alerting.channels.apprise.services import SERVICES
 from alerting.channels.discord import Discord
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
@@ -40,7 +43,8 @@ DISCORD_TOKEN = "SECRET-discord-token"
 SMTP_PASSWORD = "SECRET-smtp-password"
 WEBHOOK_SECRET = "whsec_U0VDUkVULXdlYmhvb2sta2V5LWJ5dGVz"
 PUSH_ENDPOINT = "SECRET-push-endpoint"
-SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET, PUSH_ENDPOINT)
+NTFY_TOKEN = "tk_SECRETntfytoken"
+SECRETS = (TELEGRAM_TOKEN, DISCORD_TOKEN, SMTP_PASSWORD, WEBHOOK_SECRET, PUSH_ENDPOINT, NTFY_TOKEN)
 VAPID = new_keys()
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
@@ -128,12 +132,25 @@ async def webpush_rig() -> AsyncIterator[Rig]:
         yield Rig("webpush", server, browser, browser, make)
 
 
+@asynccontextmanager
+async def apprise_rig() -> AsyncIterator[Rig]:
+    async with NtfyServer(token=NTFY_TOKEN) as server:
+
+        def make(timeout_s: float, _right: bool) -> Apprise:
+            return Apprise(services=SERVICES, timeout_s=timeout_s, workers=8, allow_private=True)
+
+        right = Destination(channel="apprise", address=server.url)
+        wrong = Destination(channel="apprise", address=server.url.replace(NTFY_TOKEN, "tk_wrong"))
+        yield Rig("apprise", server, right, wrong, make)
+
+
 RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "telegram": telegram_rig,
     "discord": discord_rig,
     "email": email_rig,
     "webhook": webhook_rig,
     "webpush": webpush_rig,
+    "apprise": apprise_rig,
 }
 
 
@@ -141,6 +158,7 @@ SILENCE: dict[str, Callable[[Accepted], bool]] = {
     "telegram": lambda accepted: accepted.raw.get("disable_notification") in (True, "true"),
     "discord": lambda accepted: accepted.raw.get("flags") == 4096,
     "email": lambda accepted: "silent" in accepted.text,
+    "apprise": lambda accepted: "silent" in accepted.text,
     "webhook": lambda accepted: accepted.raw["data"]["silent"],
     "webpush": lambda accepted: (accepted.headers["Urgency"], accepted.raw["silent"]) == ("low", True),
 }
@@ -163,6 +181,7 @@ ANSWERS: dict[str, Callable[[Accepted, Original], bool]] = {
     "email": lambda accepted, original: (
         [accepted.raw["In-Reply-To"], accepted.raw["References"]] == [f"<{original.delivery_id}@example.org>"] * 2
     ),
+    "apprise": lambda accepted, original: original.delivery_id in str(accepted.raw),
     "webhook": lambda accepted, original: accepted.raw["data"]["in_reply_to"] == original.delivery_id,
     "webpush": lambda accepted, original: (
         accepted.headers["Topic"] == accepted.raw["tag"] == original.delivery_id != accepted.raw["delivery_id"]
@@ -211,13 +230,17 @@ async def test_a_message_arrives_with_title_text_and_fields(rig: Rig, message: M
 async def test_a_silent_message_makes_no_sound_where_the_channel_knows_silence(rig: Rig, message: Message) -> None:
     for silent in (False, True):
         await rig.channel.send(replace(message, delivery_id=f"d{silent}", silent=silent), rig.destination)
-    assert [SILENCE[rig.name](accepted) for accepted in rig.server.accepted] == [False, rig.name != "email"]
+    assert [SILENCE[rig.name](accepted) for accepted in rig.server.accepted] == [
+        False,
+        rig.name not in ("email", "apprise"),
+    ]
 
 
 async def test_news_answer_the_message_that_they_are_news_of(rig: Rig, message: Message) -> None:
     original = Original("o" * 26, await rig.channel.send(replace(message, delivery_id="o" * 26), rig.destination))
     await rig.channel.send(replace(message, answers=original), rig.destination)
-    assert [ANSWERS[rig.name](accepted, original) for accepted in rig.server.accepted] == [False, True]
+    found = [ANSWERS[rig.name](accepted, original) for accepted in rig.server.accepted]
+    assert found == [False, rig.name != "apprise"]
 
 
 async def test_a_message_arrives_also_where_its_original_makes_no_sense(rig: Rig, message: Message) -> None:
@@ -277,7 +300,7 @@ async def test_a_web_page_with_a_server_error_is_retryable(rig: Rig, message: Me
 
 async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig, message: Message) -> None:
     rig.server.faults.append(Fault(html=True))
-    if rig.name in ("webhook", "webpush"):  # any 2xx is a delivery, whatever the body
+    if rig.name in ("webhook", "webpush", "apprise"):  # any 2xx is a delivery, whatever the body
         assert await rig.channel.send(message, rig.destination) == ""
     else:
         assert isinstance(await failure(rig, message), Retryable)

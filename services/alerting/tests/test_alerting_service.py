@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.alerts import a_signal
-from tests.channels import DiscordServer, PushServer, SmtpServer, TelegramServer, WebhookServer
+from tests.channels import DiscordServer, NtfyServer, PushServer, SmtpServer, TelegramServer, WebhookServer
 
 from alerting.channels.vapid import new_keys
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -75,6 +75,7 @@ class World:
     discord: DiscordServer
     webhook: WebhookServer
     push: PushServer
+    ntfy: NtfyServer
     config: Path
 
     @property
@@ -119,6 +120,7 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
         smtp = await stack.enter_async_context(SmtpServer())
         discord = await stack.enter_async_context(DiscordServer())
         webhook = await stack.enter_async_context(WebhookServer(secret="whsec_c2VjcmV0"))
+        ntfy = await stack.enter_async_context(NtfyServer())
         push = await stack.enter_async_context(PushServer(vapid_public=VAPID.public))
         config = tmp_path / "tocsin.yaml"
         ours = {"token": telegram.token, "telegram": telegram.origin, "smtp": smtp.port, "vapid": VAPID.private}
@@ -133,6 +135,7 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
                 Destination(channel="discord", address=discord.url),
                 Destination(channel="webhook", address=webhook.url, secret="whsec_c2VjcmV0"),
                 Destination(channel="webpush", address=push.url, secret=push.keys),
+                Destination(channel="apprise", address=ntfy.url),
             ],
         )
         everything = SignalRule(rule_id="all", name="all", subscribers=["ada"])
@@ -142,7 +145,7 @@ async def world(jetstream_bus: JetStreamBus, nats_url: str, tmp_path: Path) -> A
         await jetstream_bus.bucket(SUBSCRIBERS).put("ada", encode(ada))
         for rule in (everything, level):
             await jetstream_bus.bucket(ALERT_RULES).put(rule.rule_id, encode(rule))
-        yield World(jetstream_bus, telegram, smtp, discord, webhook, push, config)
+        yield World(jetstream_bus, telegram, smtp, discord, webhook, push, ntfy, config)
 
 
 async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(world: World) -> None:
@@ -150,7 +153,7 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
     await world.bus.publish([candles()])
     expected = SIGNALS + 2
     async with world.service() as process:
-        for server in (world.telegram, world.smtp, world.discord, world.webhook, world.push):
+        for server in (world.telegram, world.smtp, world.discord, world.webhook, world.push, world.ntfy):
             await server.wait_for(expected, timeout_s=30)
         async with asyncio.timeout(10):
             while (await world.bus.stream_state(SEND)).messages:  # noqa: ASYNC110  the queue announces nothing
@@ -170,6 +173,7 @@ async def test_signals_and_prices_reach_every_channel_and_the_ledger_says_so(wor
         "ada@example.org",
         VAPID.private,
         world.push.keys,
+        world.ntfy.token,
     ):
         assert secret.encode() not in log
 

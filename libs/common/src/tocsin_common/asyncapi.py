@@ -58,7 +58,7 @@ PARAMETERS = {
     "stage": "market or signals.",
     "portfolio": "Id of the portfolio, as a subject token.",
     "rule": "Id of the alert rule, as a subject token.",
-    "channel": "console, telegram, email, discord, webhook or webpush.",
+    "channel": "console, telegram, email, discord, webhook, webpush or apprise.",
     "subscriber": "Id of the subscriber, as a subject token.",
     "delivery": "Id of the delivery.",
     "severity": "info, warning or critical.",

@@ -212,8 +212,8 @@ class Destination(Document, frozen=True, kw_only=True):
     """Where one channel reaches a subscriber.
 
     `address`: Telegram chat id, e-mail address, Discord or generic webhook URL, the endpoint of a browser's push
-    subscription; for `console` any text. `secret`: the `whsec_` signing secret of a generic webhook; the `p256dh` and
-    `auth` of a push subscription, apart by a blank. Addresses and secrets never leave the sender.
+    subscription, an Apprise URL; for `console` any text. `secret`: the `whsec_` signing secret of a generic webhook;
+    the `p256dh` and `auth` of a push subscription, apart by a blank. Addresses and secrets never leave the sender.
 
     `verified`: whoever is reached there wants it. An operator vouches for what they write; what is not verified gets
     nothing but the request to confirm. `enabled`: false once they unsubscribed.

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from alerting.channels.apprise.services import SERVICES, Service
 from alerting.channels.vapid import signing_key
 from alerting.links import KEY_CHARS_MIN, PUBLIC_URL
 from tocsin_common.config import CommonSettings, Section
@@ -115,6 +116,15 @@ class LinksSection(Section):
         return self
 
 
+class AppriseSection(Section):
+    services: list[Service] = Field(
+        default=[*SERVICES],
+        description="What destinations may name, by the scheme of their addresses. None: the channel is off.",
+    )
+    timeout_s: float = Field(default=15.0, gt=0, le=18, description="Longest wait for one message.")
+    workers: int = Field(default=8, ge=1, le=100, description="Deliveries in hand at a time, each on a thread.")
+
+
 class DeliverySection(Section):
     ttl_s: float = Field(
         default=3600.0, gt=0, le=7 * 86400, description="An alert not delivered after this time expires."
@@ -181,7 +191,9 @@ class BotSection(Section):
     answers_per_minute: int = Field(default=20, ge=1, le=600, description="Most answers to one person in a minute.")
 
 
-_Channel = ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection | WebPushSection
+_Channel = (
+    ConsoleSection | TelegramSection | EmailSection | DiscordSection | WebhookSection | WebPushSection | AppriseSection
+)
 
 
 class AlertingSection(Section):
@@ -191,6 +203,7 @@ class AlertingSection(Section):
     discord: DiscordSection = DiscordSection()
     webhook: WebhookSection = WebhookSection()
     webpush: WebPushSection = WebPushSection()
+    apprise: AppriseSection = AppriseSection()
     links: LinksSection = LinksSection()
     delivery: DeliverySection = DeliverySection()
     picture: PictureSection = PictureSection()
@@ -207,6 +220,7 @@ class AlertingSection(Section):
             "discord": self.discord,
             "webhook": self.webhook,
             "webpush": self.webpush,
+            "apprise": self.apprise,
         }
         return sections[channel].workers
 

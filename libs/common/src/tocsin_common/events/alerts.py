@@ -14,8 +14,8 @@ from tocsin_common.ids import derive
 
 DeliveryState = Literal["queued", "attempting", "retrying", "aside", "sent", "failed", "unknown", "expired", "digested"]
 AsideReason = Literal["late", "hourly", "daily", "grouped"]
-ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush"]
-CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush")
+ChannelName = Literal["console", "telegram", "email", "discord", "webhook", "webpush", "apprise"]
+CHANNELS: tuple[ChannelName, ...] = ("console", "telegram", "email", "discord", "webhook", "webpush", "apprise")
 AlertKind = Literal[
     "signal", "outcome", "feed", "price", "move", "volume", "indicator", "paper", "system", "report", "test", "notice"
 ]

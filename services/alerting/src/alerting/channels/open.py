@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alerting.channels import Channel
+from alerting.channels.apprise.channel import Apprise
 from alerting.channels.challenge import Challenge
 from alerting.channels.console import Console
 from alerting.channels.discord import Discord
@@ -40,6 +41,10 @@ def open_channels(settings: AlertingSection) -> dict[ChannelName, Channel]:
     if (push := settings.webpush).vapid_key is not None:
         key = signing_key(push.vapid_key.get_secret_value())
         channels["webpush"] = WebPush(_outbound(push, private), key, push.contact)
+    if (rest := settings.apprise).services:
+        channels["apprise"] = Apprise(
+            services=rest.services, timeout_s=rest.timeout_s, workers=rest.workers, allow_private=private
+        )
     return channels
 
 

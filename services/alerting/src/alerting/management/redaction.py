@@ -46,6 +46,9 @@ def hint(destination: Destination) -> str:
             return f"{name[:1]}{HIDDEN}@{host}" if name else HIDDEN
         case "telegram":
             return HIDDEN + address[-HINT_CHARACTERS:] if len(address) >= 2 * HINT_CHARACTERS else HIDDEN
+        case "apprise":  # where others have a host, these may have a token
+            scheme, separator, _ = address.partition("://")
+            return f"{scheme}://{HIDDEN}" if separator and scheme.isalnum() else HIDDEN
     return _host(address)
 
 
