@@ -27,6 +27,8 @@ CORPUS: list[tuple[ChannelName, str, str]] = [
     ("webhook", "https://[broken/s3cr3t", "…"),
     ("webhook", "s3cr3t", "…"),
     ("webpush", "https://push.example.org/s3cr3t", "push.example.org"),
+    ("apprise", "slack://s3cr3t/s3cr3t/s3cr3t", "slack://…"),
+    ("apprise", "s3cr3t", "…"),
     ("console", "s3cr3t", "…"),
 ]
 

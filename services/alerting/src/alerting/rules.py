@@ -7,7 +7,7 @@ watch, those on prices sorted (`levels`): a change of one costs its own instrume
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from alerting.grouped import Grouped
@@ -42,7 +42,7 @@ class Rules:
     def __init__(self) -> None:
         self._rules: dict[str, AlertRule] = {}
         self._revisions: dict[str, int] = {}
-        self._answers: dict[tuple[type[Rule], tuple[str, ...]], list[Any]] = {}
+        self._answers: dict[tuple[type[Rule], Facets], list[Any]] = {}
         self._prices = Grouped(_instrument, prices_in_order)
         self._moves = Grouped(_instrument, moves_in_order)
         self._volumes: Grouped[Series, VolumeRule, list[VolumeRule]] = Grouped(_series, list)
@@ -123,9 +123,9 @@ class Rules:
         """The enabled rules that want to know of this trouble."""
         return self._wanting(SystemRule, (event, service, reason))
 
-    def on_signals(self, facets: Facets) -> Iterator[SignalRule]:
-        """The rules that may have rung for a signal with these facets, as far as they are known, also disabled ones."""
-        return (rule for rule in self._rules.values() if isinstance(rule, SignalRule) and wants(rule, facets))
+    def on_signals(self, facets: Facets) -> Sequence[SignalRule]:
+        """The enabled rules that may have rung for a signal with these facets, as far as they are known."""
+        return self._wanting(SignalRule, facets)
 
     def on_indicators(self) -> list[IndicatorRule]:
         """All enabled rules on indicators."""
@@ -143,7 +143,7 @@ class Rules:
         """The rules on the volume of a series."""
         return self._volumes.get(series) or []
 
-    def _wanting(self, kind: type[R], facets: tuple[str, ...]) -> Sequence[R]:
+    def _wanting(self, kind: type[R], facets: Facets) -> Sequence[R]:
         answer = self._answers.get((kind, facets))
         if answer is None:
             rules = (rule for rule in self._rules.values() if isinstance(rule, kind) and rule.enabled)

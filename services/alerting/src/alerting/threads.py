@@ -32,11 +32,16 @@ def threaded(
     news = {match.alert_id: match.cause for match in matches if isinstance(match.cause, News)}
     if not news:
         return list(due)
-    told: dict[str, set[str]] = {}
+    told = defaultdict[str, set[str]](set)
     for one in due:
-        told.setdefault(one.alert_id, set()).add(one.subscriber_id)
-    alerts = {alert_id: _alerts(cause, rules, told.get(alert_id, set())) for alert_id, cause in news.items()}
-    return [_answering(one, alerts[one.alert_id], subscribers) if one.alert_id in alerts else one for one in due]
+        if one.alert_id in news:
+            told[news[one.alert_id].event_id].add(one.subscriber_id)
+    causes = {cause.event_id: cause for cause in news.values()}
+    alerts = {event_id: _alerts(cause, rules, told[event_id]) for event_id, cause in causes.items()}
+    return [
+        _answering(one, alerts[news[one.alert_id].event_id], subscribers) if one.alert_id in news else one
+        for one in due
+    ]
 
 
 def _alerts(cause: News, rules: Rules, told: set[str]) -> Mapping[str, list[str]]:
