@@ -19,6 +19,8 @@ from alerting.channels.apprise.channel import Apprise
 from alerting.channels.apprise.exchange import REQUESTS_MAX, Exchange
 from alerting.channels.apprise.library import REQUESTS, service_at
 from alerting.channels.apprise.services import SERVICES
+from alerting.config import AlertingSection
+from alerting.sending.rates import Rates
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 
@@ -233,6 +235,12 @@ def test_what_services_do_not_need_of_the_library_they_do_not_get() -> None:
         with pytest.raises(AttributeError):
             getattr(Requests(), name)
     assert not METHODS & PASSED_ON
+
+
+def test_one_dead_server_is_no_reason_to_leave_others_alone() -> None:
+    rates = Rates(AlertingSection())
+    routes = [rates.route("apprise", f"ntfys://{host}/topic") for host in ("one.example.org", "two.example.org")]
+    assert len({route.host for route in routes}) == 2
 
 
 def test_a_service_has_our_requests() -> None:

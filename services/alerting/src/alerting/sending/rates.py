@@ -55,6 +55,8 @@ class Rates:
                 return _route(channel, _host(address), address, _smooth(settings.webhook.per_host_per_s), ())
             case "webpush":
                 return _route(channel, _host(address), address, _smooth(settings.webpush.per_host_per_s), ())
+            case "apprise":  # whose host only Apprise knows
+                return _route(channel, address, address, (), ())
         return _route(channel, "", address, (), ())
 
     def _chat(self, address: str) -> Limits:
