@@ -21,6 +21,7 @@ from alerting.config import Settings
 from tocsin_common.config import load
 from tocsin_common.documents import Destination
 from tocsin_common.errors import ConfigError, Rejected
+from tocsin_common.events import CHANNELS
 
 CHAT = Destination(channel="telegram", address="-4242")
 
@@ -94,7 +95,7 @@ def test_a_cut_keeps_the_limit_and_whole_characters(text: str, limit: int) -> No
 
 
 async def test_without_credentials_there_is_no_telegram_and_no_email() -> None:
-    assert set(open_channels(load(Settings, environ={}).alerting)) == {"console", "discord", "webhook"}
+    assert set(open_channels(load(Settings, environ={}).alerting)) == {"console", "discord", "webhook", "apprise"}
 
 
 async def test_with_credentials_there_are_all_channels(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ async def test_with_credentials_there_are_all_channels(tmp_path: Path) -> None:
         f" webpush: {{vapid_key_file: {tmp_path / 'key'}, contact: 'mailto:ops@example.org'}}}}"
     )
     settings = load(Settings, path=config, environ={}).alerting
-    assert set(open_channels(settings)) == {"console", "telegram", "email", "discord", "webhook", "webpush"}
+    assert set(open_channels(settings)) == set(CHANNELS)
     assert "SECRET" not in repr(settings)
 
 
