@@ -14,7 +14,7 @@ from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
-from alerting.intake import Intake
+from alerting.intake import HandOver, Intake
 from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
 from alerting.management.trials import Trials
@@ -56,6 +56,31 @@ async def serve(service: Service[Settings]) -> None:
         service.stack.push_async_callback(channel.close)
     verification = await open_doorway(service, management, channels, metrics)
     pictures = await open_pictures(service, channels.keys(), metrics)
+    hand_over = open_senders(service, channels, directory, metrics, pictures)
+
+    broadcasts = Broadcasts(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
+    service.spawn(run_bot(service, Parts(directory, management, verification, broadcasts, pictures)))
+    pipeline = Pipeline(
+        Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
+    )
+    service.spawn(run_reports(service, directory, pipeline))
+    service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
+    for durable in ALERTING:
+        intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
+        service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
+    lease = Lease(bus.bucket(LEASES), LEASE_KEY, token_hex(6).encode())
+    service.spawn(Keeper(bus, lease, metrics).run(service.stop))
+
+
+def open_senders(
+    service: Service[Settings],
+    channels: Mapping[ChannelName, Channel],
+    directory: Directory,
+    metrics: Metrics,
+    pictures: Pictures | None,
+) -> HandOver:
+    """A pool for every channel, also for one that is not configured: it says so. Returns who takes work at once."""
+    settings, bus = service.settings.alerting, service.bus
     senders: dict[ChannelName, Sender] = {}
     for name in CHANNELS:
         sender = senders[name] = Sender(
@@ -80,18 +105,7 @@ async def serve(service: Service[Settings]) -> None:
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         senders[due.channel].begin(due, opened, seq)
 
-    broadcasts = Broadcasts(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
-    service.spawn(run_bot(service, Parts(directory, management, verification, broadcasts, pictures)))
-    pipeline = Pipeline(
-        Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
-    )
-    service.spawn(run_reports(service, directory, pipeline))
-    service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
-    for durable in ALERTING:
-        intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
-        service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
-    lease = Lease(bus.bucket(LEASES), LEASE_KEY, token_hex(6).encode())
-    service.spawn(Keeper(bus, lease, metrics).run(service.stop))
+    return hand_over
 
 
 async def open_doorway(
