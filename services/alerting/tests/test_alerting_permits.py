@@ -29,6 +29,7 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.config import NatsSection
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
+from tocsin_common.events import ChannelName
 from tocsin_common.streams import PERMITS
 
 LIMITS = st.lists(
@@ -133,6 +134,19 @@ def test_a_chat_has_a_pace_of_its_own(chat: str, messages: int, limits: list[Lim
         assert len(world.received) == messages
         assert all(most_in_a_window(world.moments(), limit) <= limit.count for limit in limits)
         assert used(world.moments(), *limits) >= 0.95
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("channel", ["webhook", "webpush"])
+def test_what_falls_due_when_a_candle_closes_is_not_spread_over_the_second_of_its_host(channel: ChannelName) -> None:
+    async def scenario() -> None:
+        world, limit = World(3), Limit(100, 1000)
+        route = Rates(AlertingSection()).route(channel, "https://receiver.example/hook")
+        await asyncio.gather(*(world.deliver(world.gates[0], route) for _ in range(world.workers)))
+        assert world.moments()[-1] - world.moments()[0] < 10
+        await asyncio.gather(*(world.deliver(world.gates[n % 3], route) for n in range(240)))
+        assert most_in_a_window(world.moments(), limit) <= limit.count
 
     run(scenario())
 

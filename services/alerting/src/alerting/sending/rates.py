@@ -52,9 +52,9 @@ class Rates:
             case "discord":
                 return _route(channel, _host(address), address, (), DISCORD)
             case "webhook":
-                return _route(channel, _host(address), address, _smooth(settings.webhook.per_host_per_s), ())
+                return _route(channel, _host(address), address, _at_once(settings.webhook.per_host_per_s), ())
             case "webpush":
-                return _route(channel, _host(address), address, _smooth(settings.webpush.per_host_per_s), ())
+                return _route(channel, _host(address), address, _at_once(settings.webpush.per_host_per_s), ())
             case "apprise":  # whose host only Apprise knows
                 return _route(channel, address, address, (), ())
         return _route(channel, "", address, (), ())
@@ -67,8 +67,13 @@ class Rates:
         return (*chat, Limit(telegram.group_per_min, 60_000)) if address.startswith(("-", "@")) else chat
 
 
+def _at_once(rate: float) -> Limits:
+    """Of a host that named no limit: what it takes in a second may all come when a candle closes."""
+    return (Limit.per_second(rate),)
+
+
 def _smooth(rate: float) -> Limits:
-    """Of what many share."""
+    """Of what everybody's alerts go through: a large alert leaves room for others in every eighth of a second."""
     return (Limit.per_second(rate, smooth=True),)
 
 
