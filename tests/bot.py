@@ -21,6 +21,7 @@ from alerting.config import AlertingSection, Settings
 from alerting.directory import Directory
 from alerting.management.core import Management
 from alerting.metrics import Metrics
+from alerting.opener import Opener
 from alerting.picture.chart import Chart
 from alerting.picture.desk import Pictures
 from alerting.picture.draw import draw
@@ -113,7 +114,7 @@ class BotWorld:
         verification = Verification(management, Opened(self.bus), channels, challenge, None, metrics, counted)
         pictures = Pictures(self.bus, Pure(), metrics, wait_s=10.0)
         await stack.enter_async_context(pictures)
-        broadcasts = Broadcasts(self.bus, directory, metrics, ttl_s=60)
+        broadcasts = Broadcasts(Opener(self.bus, directory, metrics, ttl_s=60))
         return Parts(directory, management, verification, broadcasts, pictures)
 
     async def code_for(self, subscriber_id: str) -> str:

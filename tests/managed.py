@@ -13,6 +13,7 @@ from alerting.management.core import Management
 from alerting.management.serving import serve
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
+from alerting.opener import Opener
 from alerting.why.answers import Why
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.requests.management import Actor
@@ -40,7 +41,7 @@ class Managed:
         directory = Directory(bus, metrics)
         await directory.load()
         management = Management(bus, directory, metrics, clock_ms=lambda: NOW_MS)
-        trials = Trials(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS)
+        trials = Trials(Opener(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS))
         return cls(bus, directory, management, trials, Why(bus, directory))
 
     @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from random import Random
-from secrets import token_hex
 
 from alerting.audience import Doorkeeper
 from alerting.bot.wiring import Parts, run_bot
@@ -19,6 +18,7 @@ from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
+from alerting.opener import Opener
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
@@ -33,6 +33,7 @@ from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
 from alerting.verification.serving import serve as serve_doorway
 from alerting.why.answers import Why
+from tocsin_common.bus.holding import holder_name
 from tocsin_common.bus.leases import Lease
 from tocsin_common.events import CHANNELS, ChannelName, DeliveryChanged, SendDue
 from tocsin_common.runtime import Service, main
@@ -47,9 +48,9 @@ async def serve(service: Service[Settings]) -> None:
     directory = Directory(bus, metrics)
     await directory.load()
     service.spawn(directory.follow(service.stop))
-    trials = Trials(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
+    opener = Opener(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
     management = Management(bus, directory, metrics)
-    await serve_management(service.stack, bus, management, trials, Why(bus, directory))
+    await serve_management(service.stack, bus, management, Trials(opener), Why(bus, directory))
 
     channels = open_channels(settings)
     for channel in channels.values():
@@ -58,8 +59,7 @@ async def serve(service: Service[Settings]) -> None:
     pictures = await open_pictures(service, channels.keys(), metrics)
     hand_over = open_senders(service, channels, directory, metrics, pictures)
 
-    broadcasts = Broadcasts(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
-    service.spawn(run_bot(service, Parts(directory, management, verification, broadcasts, pictures)))
+    service.spawn(run_bot(service, Parts(directory, management, verification, Broadcasts(opener), pictures)))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
@@ -68,7 +68,7 @@ async def serve(service: Service[Settings]) -> None:
     for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))
-    lease = Lease(bus.bucket(LEASES), LEASE_KEY, token_hex(6).encode())
+    lease = Lease(bus.bucket(LEASES), LEASE_KEY, holder_name())
     service.spawn(Keeper(bus, lease, metrics).run(service.stop))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 
 import structlog
 
@@ -17,6 +16,8 @@ from alerting.bot.api import BotApi
 from alerting.bot.asked import Asked
 from alerting.bot.dispatch import Dispatch
 from alerting.bot.metrics import BotMetrics
+from tocsin_common.bus.consume import pause
+from tocsin_common.bus.holding import while_held
 from tocsin_common.bus.leases import Lease
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 
@@ -43,29 +44,15 @@ class Poller:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll whenever the lease is ours, until `stop` is set. What is in hand then is finished."""
-        while not stop.is_set():
-            if await self._lease.acquire():
-                await self._hold(stop)
-            await waited(stop, self._lease.renew_every_s)
-        await self._lease.release()
+        await while_held(self._lease, self._hold, stop)
 
     async def _hold(self, stop: asyncio.Event) -> None:
-        """Poll until the lease is lost or `stop` is set."""
         log.info("polling Telegram")
         self._metrics.polling.set(1)
-        polling = asyncio.create_task(self._poll(stop))
         try:
-            while not polling.done():
-                await asyncio.wait((polling,), timeout=self._lease.renew_every_s)
-                if not polling.done() and not await self._lease.renew():
-                    break
-            if polling.done():
-                polling.result()
+            await self._poll(stop)
         finally:
             self._metrics.polling.set(0)
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
 
     async def _poll(self, stop: asyncio.Event) -> None:
         """Batch after batch. Where one cannot be had or recorded, the next try waits, longer each time."""
@@ -81,7 +68,7 @@ class Poller:
                 self._metrics.poll_failures.labels(reason).inc()
                 log.warning("no updates from Telegram", reason=reason, retry_s=backoff_s)
                 told_s = getattr(error, "retry_after_s", None)
-                await waited(stop, max(told_s or 0.0, backoff_s))
+                await pause(stop, max(told_s or 0.0, backoff_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
 
     async def _next(self, offset: int, stop: asyncio.Event) -> list[tuple[int, Asked | None]]:
@@ -109,9 +96,3 @@ class Poller:
         async with self._people:
             for asked in updates:
                 await self._dispatch.handle(asked)
-
-
-async def waited(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, but no longer than until `stop` is set."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +15,7 @@ from alerting.bot.identity import Identity
 from alerting.bot.ledger import Ledger
 from alerting.bot.metrics import BotMetrics
 from alerting.bot.phrases import DEFAULT, LANGUAGES, phrases
-from alerting.bot.poller import PEOPLE_AT_ONCE, Poller, waited
+from alerting.bot.poller import PEOPLE_AT_ONCE, Poller
 from alerting.bot.seals import Seals
 from alerting.broadcasts import Broadcasts
 from alerting.config import Settings
@@ -26,7 +24,9 @@ from alerting.gateway import Gateway
 from alerting.management.core import Management
 from alerting.picture.desk import Pictures
 from alerting.verification.core import Verification
-from tocsin_common.bus.leases import TTL_S, Lease
+from tocsin_common.bus.consume import pause
+from tocsin_common.bus.holding import holder_name
+from tocsin_common.bus.leases import Lease
 from tocsin_common.errors import Rejected, Retryable
 from tocsin_common.runtime import Service
 from tocsin_common.streams import LEASES
@@ -63,8 +63,7 @@ async def run_bot(service: Service[Settings], parts: Parts) -> None:
     desk = Desk(section, gateway, service.bus, *doors, identity, parts.pictures)
     metrics = BotMetrics(service.registry)
     dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()
-    lease = Lease(service.bus.bucket(LEASES), LEASE, owner, ttl_s=TTL_S)
+    lease = Lease(service.bus.bucket(LEASES), LEASE, holder_name())
     if await introduced(api, desk, service.stop):
         await Poller(api, dispatch, lease, metrics).run(service.stop)
 
@@ -81,6 +80,6 @@ async def introduced(api: BotApi, desk: Desk, stop: asyncio.Event) -> bool:
             return True
         except (Rejected, Retryable) as error:
             log.error("the bot cannot begin", reason=error.reason, retry_s=pause_s)
-            await waited(stop, pause_s)
+            await pause(stop, pause_s)
             pause_s = min(2 * pause_s, LAST_TRY_S)
     return False

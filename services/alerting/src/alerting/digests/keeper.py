@@ -18,7 +18,7 @@ import structlog
 from alerting.digests.boxes import Boxes, Opening, Waiting
 from alerting.metrics import Metrics
 from alerting.pipeline import delivery_id_of, opening
-from tocsin_common.bus.consume import pause
+from tocsin_common.bus.holding import while_held
 from tocsin_common.bus.leases import Lease
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
@@ -34,7 +34,7 @@ LEASE_KEY, SNAPSHOT_KEY = "alerting-digests", "alerting-digests"
 TTL_MS = 24 * 3_600_000
 """How long a digest is tried: an outage of a night ends before it."""
 
-SHORTEST_WAIT_S = 0.01
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.01, 2.0
 
 BATCH = 1_000
 
@@ -65,29 +65,22 @@ class Keeper:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
-        while not stop.is_set():
-            if await self._lease.acquire():
-                try:
-                    await self._keep(stop)
-                except Unreachable as error:
-                    log.warning("digests wait", error=str(error))
-                await self._lease.release()
-            await pause(stop, self._lease.renew_every_s)
+        await while_held(self._lease, self._keep, stop)
 
     async def _keep(self, stop: asyncio.Event) -> None:
-        """Follow DIGESTS from where lines may wait, for as long as the lease is ours. Raises Unreachable."""
+        try:
+            await self._follow(stop)
+        except Unreachable as error:
+            log.warning("digests wait", error=str(error))
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Follow DIGESTS from where lines may wait. Raises Unreachable."""
         state = await self._bus.stream_state(DIGESTS)
         kept = await self._load(state.identity)
         boxes, read_seq = Boxes(), kept.seq
         following = self._bus.follow(DIGESTS, "digests.>", after=kept.seq)
-        loop = asyncio.get_running_loop()
-        renew_at_s = loop.time()
         try:
             while not stop.is_set():
-                if loop.time() >= renew_at_s:
-                    if not await self._lease.renew():
-                        return
-                    renew_at_s = loop.time() + self._lease.renew_every_s
                 messages = await following.fetch(BATCH, self._wait_s(boxes))
                 for message in messages:
                     await self._take(boxes, message)
@@ -101,11 +94,11 @@ class Keeper:
             await following.close()
 
     def _wait_s(self, boxes: Boxes) -> float:
-        """Until a digest is due or the lease is to be renewed."""
-        due_ms, longest_s = boxes.next_due_ms, self._lease.renew_every_s
+        """Until a digest is due, or not much longer than until `stop` may be set."""
+        due_ms = boxes.next_due_ms
         if due_ms is None:
-            return longest_s
-        return min(longest_s, max(SHORTEST_WAIT_S, (due_ms - self._now_ms()) / 1000))
+            return LONGEST_WAIT_S
+        return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, (due_ms - self._now_ms()) / 1000))
 
     async def _take(self, boxes: Boxes, message: Received) -> None:
         try:

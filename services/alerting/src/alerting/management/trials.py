@@ -5,18 +5,13 @@ Who asks again within moments gets the answer of before: its id is that of the m
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from alerting import render
 from alerting.audience import Audience
 from alerting.causes import Match, Trial
-from alerting.directory import Directory
-from alerting.metrics import Metrics
+from alerting.opener import Opener
 from alerting.pipeline import Outbox, announce, deliveries_due, file
 from alerting.reasons import Refused
 from alerting.voice import RECORD
-from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import SignalRule, Subscriber
 from tocsin_common.errors import Rejected
 from tocsin_common.events import ChannelName
@@ -30,47 +25,29 @@ ONE_IN_MS = 10_000
 class Trials:
     """Opens the deliveries of tests. Quiet hours, mutings and silences do not count: it was asked for."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        directory: Directory,
-        metrics: Metrics,
-        *,
-        ttl_s: float,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._bus, self._directory, self._metrics, self._now_ms = bus, directory, metrics, clock_ms
-        self._ttl_ms = int(ttl_s * 1000)
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
 
     async def send(self, question: SendTestRequest) -> SendTestReply:
         """Open the deliveries. Raises Rejected when there is nobody, or no place that may be written to."""
         subscriber = self._subscriber(question.actor, question.subscriber_id)
-        now_ms = self._now_ms()
+        opener, now_ms = self._opener, self._opener.clock_ms()
         match = _match(subscriber, question.channel, now_ms)
         audience = Audience(rings=True, told=[subscriber])
         content = render.of_match(match, RECORD)
         outbox = Outbox(alerts=[announce(match, audience, content)])
-        for due in deliveries_due(match, subscriber, {RECORD: content}, ttl_ms=self._ttl_ms, now_ms=now_ms):
+        for due in deliveries_due(match, subscriber, {RECORD: content}, ttl_ms=opener.ttl_ms, now_ms=now_ms):
             file(outbox, due, None, match, {})
         if not outbox.opened:
             place = question.channel or "any channel"
             detail = f"{subscriber.subscriber_id!r} has no destination on {place} that is verified and switched on"
             raise Rejected(Refused.INVALID, detail)
-        await self._open(outbox)
+        await opener.open(match, outbox)
         opened = [OpenedDelivery(delivery_id=one.delivery_id, channel=one.channel) for one in outbox.opened]
         return SendTestReply(alert_id=match.alert_id, deliveries=opened)
 
-    async def _open(self, outbox: Outbox) -> None:
-        """The alert stands and the ledger is open before the work is due."""
-        stored = [*await self._bus.publish(outbox.alerts), *await self._bus.publish(outbox.opened)]
-        await self._bus.publish(outbox.due)
-        if not stored[0].duplicate:
-            self._metrics.matched.labels("test").inc()
-            for one in outbox.opened:
-                self._metrics.queued.labels(one.channel).inc()
-
     def _subscriber(self, actor: Actor, subscriber_id: str) -> Subscriber:
-        subscriber = self._directory.subscribers.get(subscriber_id)
+        subscriber = self._opener.directory.subscribers.get(subscriber_id)
         if subscriber is None or not (actor.is_operator or actor.subscriber_id == subscriber_id):
             raise Rejected(Refused.NOT_FOUND, f"there is no subscriber {subscriber_id!r}")
         if not subscriber.enabled:

@@ -7,8 +7,6 @@ the gateway is away the report waits for it, and says so.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +24,7 @@ from alerting.reports.figures import TIMEOUT_S
 from alerting.reports.metrics import ReportMetrics
 from alerting.reports.schedule import Due, Schedule
 from tocsin_common.bus.consume import pause
+from tocsin_common.bus.holding import holder_name, while_held
 from tocsin_common.bus.leases import Lease
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Unreachable
@@ -73,23 +72,7 @@ class Office:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
-        while not stop.is_set():
-            if await self._lease.acquire():
-                await self._hold(stop)
-                await self._lease.release()
-            await pause(stop, self._lease.renew_every_s)
-
-    async def _hold(self, stop: asyncio.Event) -> None:
-        """Work until the lease is lost or `stop` is set."""
-        working = asyncio.create_task(self._work(stop))
-        try:
-            while not working.done() and await self._lease.renew():
-                await asyncio.wait((working,), timeout=self._lease.renew_every_s)
-            if working.done():
-                working.result()
-        finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+        await while_held(self._lease, self._work, stop)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Look whether something is due, again and again."""
@@ -162,6 +145,5 @@ async def run_reports(service: Service[Settings], directory: Directory, pipeline
         operators=settings.reports.operators,
         min_count=settings.reports.min_count,
     )
-    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}".encode()
-    lease = Lease(service.bus.bucket(LEASES), KEY, owner)
+    lease = Lease(service.bus.bucket(LEASES), KEY, holder_name())
     await Office(service.bus, desk, schedules, lease, ReportMetrics(service.registry)).run(service.stop)
