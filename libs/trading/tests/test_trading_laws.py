@@ -81,7 +81,7 @@ def test_slippage_is_never_in_the_traders_favour(price: Decimal, rate: Decimal, 
 @given(st.decimals(-(10**9), 10**9, allow_nan=False))
 def test_amounts_are_cut_towards_zero(quantity: Decimal) -> None:
     cut = to_amount(quantity)
-    assert abs(cut) <= abs(quantity) < abs(cut) + AMOUNT_STEP
+    assert cut.copy_abs() <= quantity.copy_abs() < cut.copy_abs() + AMOUNT_STEP
 
 
 @given(st.floats(1e-12, 1e12))
