@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
-OnPublish = Callable[[str, str], None]
-"""Takes the moment (`before` or `after` the server has it) and the subject."""
+OnPublish = Callable[[str, str, bytes], None]
+"""Takes the moment (`before` or `after` the server has it), the subject, and the payload with its headers."""
 
 
 @dataclass
@@ -55,11 +55,11 @@ class NatsProxy:
                 published = words and words[0].upper() in (b"PUB", b"HPUB")
                 payload = await reader.readexactly(int(words[-1]) + 2) if published else b""
                 if published:
-                    self.on_publish("before", words[1].decode())
+                    self.on_publish("before", words[1].decode(), payload)
                 there.write(line + payload)
                 await there.drain()
                 if published:
-                    self.on_publish("after", words[1].decode())
+                    self.on_publish("after", words[1].decode(), payload)
         there.close()
 
     async def _answers(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

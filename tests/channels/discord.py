@@ -50,7 +50,7 @@ class DiscordServer(HttpServer):
         if not hmac.compare_digest(request.match_info["token"], self.token):
             return web.json_response({"message": "Invalid Webhook Token", "code": 50027}, status=401)
         fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is not None:
+        if (response := await self.commit(fault, request, plain(body))) is not None:
             return response
         if problems := check(body):
             return web.json_response({"message": "Invalid Form Body", "code": 50035, "errors": problems}, status=400)

@@ -12,14 +12,16 @@ from tests.channels.record import HTML_BODY, Fault, Recorder
 
 @dataclass
 class HttpServer(Recorder, ABC):
-    """A receiver over HTTP: subclasses add routes, accept messages and word their own errors."""
+    """A receiver over HTTP: subclasses add routes, accept messages and word their own errors. `host` is the name it
+    goes by; it listens on 127.0.0.1."""
 
+    host: str = "127.0.0.1"
     port: int = 0
     _runner: web.AppRunner | None = None
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @abstractmethod
     def add_routes(self, app: web.Application) -> None: ...
@@ -42,14 +44,16 @@ class HttpServer(Recorder, ABC):
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def commit(self, fault: Fault | None, request: web.Request) -> web.Response | None:
-        """Commit a fault before anything is accepted; None: go on. A reset after acceptance is `cut_after`."""
+    async def commit(self, fault: Fault | None, request: web.Request, text: str = "") -> web.Response | None:
+        """Commit a fault before anything is accepted; None: go on. A reset after acceptance is left to `answer`. `text`
+        is what the message says."""
         if fault is None or fault.after_accept:
             return None
         if fault.hang:
             await self.until_closing()
         if fault.hang or fault.reset:
             return cut(request)
+        self.refuse(fault.status or (200 if fault.html else 500), text)
         if fault.html:
             return web.Response(text=HTML_BODY, content_type="text/html", status=fault.status or 200)
         return self.error(fault.status or 500, fault.retry_after_s)
@@ -75,11 +79,16 @@ class Inbox(HttpServer):
         await self.asked()
         body = await request.read()
         fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is None:
+        text = self.text(body) if fault is not None else ""
+        if (response := await self.commit(fault, request, text)) is None:
             response = await self.take(request, body)
             if response.status < 300:
                 response = self.answer(fault, request, response)
         return response
+
+    @abstractmethod
+    def text(self, body: bytes) -> str:
+        """What a message says."""
 
     @abstractmethod
     async def take(self, request: web.Request, body: bytes) -> web.Response:

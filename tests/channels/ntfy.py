@@ -19,7 +19,7 @@ class NtfyServer(Inbox):
 
     @property
     def url(self) -> str:
-        return f"ntfy://{self.token}@127.0.0.1:{self.port}/{self.topic}"
+        return f"ntfy://{self.token}@{self.host}:{self.port}/{self.topic}"
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post("/", self.received)
@@ -29,10 +29,15 @@ class NtfyServer(Inbox):
         body = {"code": status * 100 + 1, "http": status, "error": f"refused with {status}"}
         return web.json_response(body, status=status, headers=headers)
 
+    def text(self, body: bytes) -> str:
+        event = json.loads(body)
+        return f"{event['title']}\n{event['message']}"
+
     async def take(self, request: web.Request, body: bytes) -> web.Response:
         if not hmac.compare_digest(request.headers.get("Authorization", ""), f"Bearer {self.token}"):
             return self.error(401, None)
         event = json.loads(body)
-        said = f"{event['title']}\n{event['message']}"
-        await self.accept(text=said, address=event["topic"], key="", ref="", raw=event, headers=dict(request.headers))
+        await self.accept(
+            text=self.text(body), address=event["topic"], key="", ref="", raw=event, headers=dict(request.headers)
+        )
         return web.json_response({"id": f"m{len(self.accepted)}", "event": "message", **event})

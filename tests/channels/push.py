@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import http_ece
 from aiohttp import web
@@ -49,17 +50,24 @@ class PushServer(Inbox):
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
         return web.json_response({"code": status, "errno": 999}, status=status, headers=headers)
 
+    def text(self, body: bytes) -> str:
+        event = self._read(body)
+        lines = [event["title"], event["body"], *(f"{name}: {value}" for name, value in event["fields"].items())]
+        return "\n".join(lines)
+
     async def take(self, request: web.Request, body: bytes) -> web.Response:
         if (problem := self._problem(request, body)) is not None:
             return problem
-        event = json.loads(http_ece.decrypt(body, private_key=self.browser, auth_secret=self.auth))
-        lines = [event["title"], event["body"], *(f"{name}: {value}" for name, value in event["fields"].items())]
+        event = self._read(body)
         topic = request.headers["Topic"]
         self.topics[topic] = self.topics.get(topic, 0) + 1
         await self.accept(
-            text="\n".join(lines), address=self.path, key=topic, ref="", raw=event, headers=dict(request.headers)
+            text=self.text(body), address=self.path, key=topic, ref="", raw=event, headers=dict(request.headers)
         )
         return web.Response(status=201, headers={"Location": f"{self.origin}/message/{len(self.accepted)}"})
+
+    def _read(self, body: bytes) -> Any:
+        return json.loads(http_ece.decrypt(body, private_key=self.browser, auth_secret=self.auth))
 
     def _problem(self, request: web.Request, body: bytes) -> web.Response | None:
         """The refusal of what no push service takes."""

@@ -44,17 +44,28 @@ class Accepted:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that was read and answered with an error."""
+
+    status: int
+    text: str
+
+
 @dataclass
 class Recorder:
-    """Keeps what was accepted, counts what was asked, hands out faults: queued ones first, then `always`.
+    """Keeps what was accepted and what was refused by a fault, counts what was asked, hands out faults: queued ones
+    first, then `always`.
 
-    `on_accept` is called when a message was accepted and nothing answered yet."""
+    `on_accept` and `on_refuse` are called when that happened and nothing was answered yet."""
 
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
     accepted: list[Accepted] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     requests: int = 0
     on_accept: Callable[[], None] = lambda: None
+    on_refuse: Callable[[], None] = lambda: None
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,6 +87,10 @@ class Recorder:
             self._changed.notify_all()
         self.on_accept()
         return message
+
+    def refuse(self, status: int, text: str) -> None:
+        self.refused.append(Refused(status, text))
+        self.on_refuse()
 
     async def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Accepted]:
         """Wait until `count` messages are accepted. Raises TimeoutError."""

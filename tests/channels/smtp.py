@@ -124,11 +124,11 @@ class _Handler:
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         await self.server.asked()
         fault = self.server.next_fault()
-        if fault is not None and not fault.after_accept:
-            return await self._commit(fault)
         assert isinstance(envelope.content, bytes)
         mail = message_from_bytes(envelope.content, policy=mail_policy)
         assert isinstance(mail, EmailMessage)
+        if fault is not None and not fault.after_accept:
+            return await self._commit(fault, f"{mail['Subject']}\n{plain(mail)}")
         self.server.wire.append(envelope.content)
         ref = f"q{len(self.server.accepted) + 1}"
         await self.server.accept(
@@ -143,11 +143,13 @@ class _Handler:
             self.connection.cut()
         return f"250 2.0.0 Ok: queued as {ref}"
 
-    async def _commit(self, fault: Fault) -> str:
+    async def _commit(self, fault: Fault, text: str) -> str:
         if fault.hang:
             await self.server.until_closing()
         if (fault.hang or fault.reset) and self.connection is not None:
             self.connection.cut()
+            return ""
+        self.server.refuse(fault.status or (200 if fault.html else 500), text)
         if fault.html:
             return HTML_BODY
         return {429: "451 4.7.1 Try again later", 401: "535 5.7.8 Authentication credentials invalid"}.get(
@@ -160,11 +162,11 @@ def plain(mail: EmailMessage) -> str:
     return str(body.get_content()) if body is not None else ""
 
 
-def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server context for 127.0.0.1 and localhost, and the file of the certificate a client must trust."""
+def self_signed(folder: Path, *hosts: str) -> tuple[ssl.SSLContext, Path]:
+    """A server context for 127.0.0.1, localhost and `hosts`, and the file of the certificate a client must trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [*map(x509.DNSName, ("localhost", *hosts)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()

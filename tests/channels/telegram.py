@@ -106,7 +106,7 @@ class TelegramServer(HttpServer):
             return self._refuse(404, "Not Found")
         form = await request.json() if request.content_type == "application/json" else dict(await request.post())
         fault = self.next_fault()
-        if (response := await self.commit(fault, request)) is not None:
+        if (response := await self.commit(fault, request, str(form.get(SAYS[method], "")))) is not None:
             return response
         photo = form.get("photo")
         if isinstance(photo, web.FileField):

@@ -40,18 +40,22 @@ class WebhookServer(Inbox):
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
         return web.Response(status=status, text="refused", headers=headers)
 
+    def text(self, body: bytes) -> str:
+        data = json.loads(body)["data"]
+        if "title" not in data:  # it is asked whether it wants alerts
+            return ""
+        return "\n".join([data["title"], data["text"], *(f"{name}: {value}" for name, value in data["fields"].items())])
+
     async def take(self, request: web.Request, body: bytes) -> web.Response:
         if problem := self._problem(request, body):
             return web.Response(status=401, text=problem)
         event = json.loads(body)
         if event["type"] == "verification":
             return web.json_response(self.challenged(event))
-        data = event["data"]
-        lines = [data["title"], data["text"], *(f"{name}: {value}" for name, value in data["fields"].items())]
         key = request.headers["webhook-id"]
         self.ids[key] = self.ids.get(key, 0) + 1
         await self.accept(
-            text="\n".join(lines), address=self.path, key=key, ref="", raw=event, headers=dict(request.headers)
+            text=self.text(body), address=self.path, key=key, ref="", raw=event, headers=dict(request.headers)
         )
         return web.Response(status=204)
 

@@ -7,11 +7,13 @@ import base64
 import json
 import logging
 import re
+import socket
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 from tests.channels import (
     Accepted,
@@ -24,6 +26,7 @@ from tests.channels import (
     TelegramServer,
     WebhookServer,
 )
+from tests.names import NO_ANSWER, NO_SUCH_NAME, PORT_VARIABLE, SERVER_FAILURE, NameServer, getaddrinfo
 
 from alerting.channels import Ambiguous, Channel, Message, Original
 from alerting.channels.apprise.channel import Apprise
@@ -50,6 +53,14 @@ PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
 PATIENT_S, IMPATIENT_S = 10.0, 0.2
+MESSAGE = Message(
+    delivery_id="d" * 26,
+    alert_id="a" * 26,
+    title="Long BTC/USDT, 1h: EMA cross",
+    text="EMA 12 crossed above EMA 26. Price is above the 200 trend.",
+    fields={"Entry": "64,123.5", "Stop": "63,000 (-1.75 %)", "Rule": "my rule"},
+    ts_ms=1_723_161_300_000,
+)
 
 
 @dataclass
@@ -101,7 +112,7 @@ async def email_rig() -> AsyncIterator[Rig]:
 
         def make(timeout_s: float, right: bool) -> Email:
             password = SMTP_PASSWORD if right else "wrong"
-            smtp = Server("127.0.0.1", server.port, "none", timeout_s, "tocsin", password)
+            smtp = Server(server.host, server.port, "none", timeout_s, "tocsin", password)
             return Email(smtp, sender="Tocsin <alerts@example.org>")
 
         inbox = Destination(channel="email", address="ada@example.org")
@@ -200,15 +211,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 
 @pytest.fixture(params=[None, PICTURE], ids=["text", "picture"])
 def message(request: pytest.FixtureRequest) -> Message:
-    return Message(
-        delivery_id="d" * 26,
-        alert_id="a" * 26,
-        title="Long BTC/USDT, 1h: EMA cross",
-        text="EMA 12 crossed above EMA 26. Price is above the 200 trend.",
-        fields={"Entry": "64,123.5", "Stop": "63,000 (-1.75 %)", "Rule": "my rule"},
-        ts_ms=1_723_161_300_000,
-        picture=request.param,
-    )
+    return replace(MESSAGE, picture=request.param)
 
 
 async def failure(rig: Rig, message: Message) -> Retryable | Rejected:
@@ -303,7 +306,9 @@ async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig,
     if rig.name in ("webhook", "webpush", "apprise"):  # any 2xx is a delivery, whatever the body
         assert await rig.channel.send(message, rig.destination) == ""
     else:
-        assert isinstance(await failure(rig, message), Retryable)
+        error = await failure(rig, message)
+        assert isinstance(error, Ambiguous)
+        assert error.reason == "bad_reply"
 
 
 async def test_a_server_that_never_answers_is_given_up_in_time_and_in_doubt(rig: Rig, message: Message) -> None:
@@ -332,6 +337,31 @@ async def test_a_server_that_is_not_there_is_retryable_without_doubt(rig: Rig, m
     assert isinstance(error, Retryable)
     assert not isinstance(error, Ambiguous)
     assert error.reason == "connection_failed"
+
+
+async def test_a_name_that_cannot_be_looked_up_is_retryable_without_doubt(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.server.host = "receiver.test"
+    rig.channel = rig.open(IMPATIENT_S)
+    address = rig.destination.address.replace("127.0.0.1", rig.server.host)
+    rig.destination = msgspec.structs.replace(rig.destination, address=address)
+    mistakes = [NO_SUCH_NAME, SERVER_FAILURE]
+    if rig.name != "apprise":  # its library does not tell a name server that is late from a receiver that is
+        mistakes.append(NO_ANSWER)
+    async with NameServer() as names:
+        monkeypatch.setenv(PORT_VARIABLE, str(names.port))
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        names.faults[rig.server.host].extend(mistakes)
+        for _ in mistakes:
+            error = await failure(rig, MESSAGE)
+            assert isinstance(error, Retryable)
+            assert not isinstance(error, Ambiguous)
+            assert error.reason == "connection_failed"
+        rig.channel = rig.open()
+        await rig.channel.send(MESSAGE, rig.destination)
+    assert names.asked == {rig.server.host: len(mistakes) + 1}
+    assert [accepted.text.splitlines()[0] for accepted in rig.server.accepted] == [MESSAGE.title]
 
 
 async def test_a_failure_does_not_spoil_the_next_message(rig: Rig, message: Message) -> None:

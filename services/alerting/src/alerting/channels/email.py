@@ -156,7 +156,7 @@ def meaning(error: Exception, *, sending: bool) -> TocsinError:
             return Rejected(Undelivered.UNAUTHORIZED, f"SMTP {code}")
         case aiosmtplib.SMTPResponseException(code=code) if 500 <= code < 600:
             return Rejected(Undelivered.REFUSED, f"SMTP {code}")
-        case aiosmtplib.SMTPResponseException(code=code):
+        case aiosmtplib.SMTPResponseException(code=code) if 400 <= code < 500:
             return Retryable(Undelivered.SERVER_ERROR, f"SMTP {code}")
         case aiosmtplib.SMTPException() if type(error) is aiosmtplib.SMTPException and not sending:
             return Rejected(Undelivered.TLS_UNAVAILABLE, "the server offers no STARTTLS or no login")
@@ -166,4 +166,6 @@ def meaning(error: Exception, *, sending: bool) -> TocsinError:
             return Retryable(Undelivered.CONNECTION_FAILED, type(error).__name__)
         case ValueError():
             return Rejected(Undelivered.BAD_ADDRESS, "the mail cannot be written for this address")
+        case aiosmtplib.SMTPResponseException():
+            return Ambiguous(Undelivered.BAD_REPLY, "not the answer of a mail server")
     return Ambiguous(Undelivered.CONNECTION_LOST, type(error).__name__)

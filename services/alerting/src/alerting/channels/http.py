@@ -42,11 +42,14 @@ class Answer:
 
 
 class Outbound:
-    """Asks strangers. `allow_private` lifts the restrictions on scheme, port and address (development only)."""
+    """Asks strangers. `allow_private` lifts the restrictions on scheme, port and address (development only).
+
+    Half of the time is for the way there, from the name on: who is not connected by then has been sent nothing.
+    """
 
     def __init__(self, *, timeout_s: float, allow_private: bool, connections: int) -> None:
         self._allow_private = allow_private
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
