@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from alerting.directory import Directory
+from alerting.gateway import Away, Gateway
 from alerting.management.core import Management
 from alerting.management.serving import serve
 from alerting.management.trials import Trials
@@ -24,6 +26,16 @@ ANN = Actor(role="subscriber", subscriber_id="ann", via="test")
 BOB = Actor(role="subscriber", subscriber_id="bob", via="test")
 
 
+class NoGateway(Gateway):
+    """The read API where it is away."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1", "")
+
+    async def get(self, *_: Any, **__: Any) -> Any:
+        raise Away("unreachable")
+
+
 @dataclass(frozen=True)
 class Managed:
     """What answers; its clock stands at NOW_MS."""
@@ -35,14 +47,15 @@ class Managed:
     why: Why
 
     @classmethod
-    async def on(cls, bus: Bus) -> Managed:
-        """On what the buckets hold."""
+    async def on(cls, bus: Bus, gateway: Gateway | None = None) -> Managed:
+        """On what the buckets hold; without a gateway the read API is away."""
         metrics = Metrics(CollectorRegistry())
         directory = Directory(bus, metrics)
         await directory.load()
         management = Management(bus, directory, metrics, clock_ms=lambda: NOW_MS)
         trials = Trials(Opener(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS))
-        return cls(bus, directory, management, trials, Why(bus, directory))
+        why = Why(bus, directory, gateway or NoGateway(), clock_ms=lambda: NOW_MS)
+        return cls(bus, directory, management, trials, why)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:

@@ -30,8 +30,8 @@ def a_rule(**given: Any) -> IndicatorRule:
         ({}, ""),
         ({"left": "close", "right": "ema_200", "timeframes": ["1h", "4h"]}, ""),
         ({"left": "ema_20"}, "add ema_20 to signal_engine.indicators"),
-        ({"left": "ema_20", "right": "ema_50"}, "add ema_20 and ema_50 to signal_engine.indicators"),
-        ({"timeframes": ["4h", "1d"]}, "add 4h or 1d to signal_engine.timeframes"),
+        ({"left": "ema_20", "right": "ema_50"}, "add ema_20, ema_50 to signal_engine.indicators"),
+        ({"timeframes": ["4h", "1d"]}, "add 4h / 1d to signal_engine.timeframes"),
     ],
 )
 def test_what_is_missing_is_said_as_what_to_do(given: dict[str, Any], said: str) -> None:

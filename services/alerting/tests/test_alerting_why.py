@@ -20,6 +20,7 @@ from alerting.pipeline import Outbox, Pipeline
 from alerting.reasons import Suppressed, Undelivered
 from alerting.rules import Rules
 from alerting.silences import Silences
+from alerting.voice import RECORD, Voice, texts
 from alerting.why import whereabouts
 from alerting.why.facets import unmet
 from alerting.why.sentences import Settings, of_delivery, of_suppression
@@ -169,16 +170,18 @@ async def test_every_reason_not_to_tell_somebody_is_a_sentence(
 
 
 @pytest.mark.parametrize("reason", [*Suppressed, "something_new"])
-def test_no_reason_is_left_without_words(reason: str) -> None:
+@pytest.mark.parametrize("voice", [RECORD, Voice("id")])
+def test_no_reason_is_left_without_words(reason: str, voice: Voice) -> None:
     event = AlertSuppressed(alert_id="a", rule_id="r", cause_id="c", subscriber_id="ann", ts_ms=0, reason=reason)
-    sentence = of_suppression(event, "ann", Settings(None, None, None))
-    assert sentence.startswith("Not sent to ann: ")
+    sentence = of_suppression(event, "ann", Settings(None, None, None), voice)
+    assert sentence.startswith(voice.say("why.spared", name="ann", reason="")[:-2])
     assert sentence.endswith(".")
     assert "_" not in sentence
 
 
 @pytest.mark.parametrize("reason", [*Undelivered, "something_new"])
-def test_every_reason_of_the_sender_has_words(reason: str) -> None:
+@pytest.mark.parametrize("voice", [RECORD, Voice("id")])
+def test_every_reason_of_the_sender_has_words(reason: str, voice: Voice) -> None:
     step = DeliveryChanged(
         delivery_id="d",
         alert_id="a",
@@ -189,8 +192,9 @@ def test_every_reason_of_the_sender_has_words(reason: str) -> None:
         at_ms=0,
         reason=reason,
     )
-    _, sentence = of_delivery([step], 0, "signal")
-    assert sentence.startswith("not sent on email: ")
+    _, sentence = of_delivery([step], 0, "signal", voice)
+    assert sentence.startswith(voice.say("became.not_sent", channel="email", reason="")[:-1])
+    assert reason == "something_new" or f"undelivered.{reason}" in texts(voice.language)
     assert "_" not in sentence
 
 
@@ -367,4 +371,4 @@ def test_what_is_unmet_agrees_with_what_matches(wanted: dict[str, Any], least: i
     rule = replace(RULE, min_confidence=least, **wanted)
     rules = Rules()
     rules.put(rule)
-    assert (unmet(rule, SIGNAL) == []) == (rules.for_signal(SIGNAL) == [rule])
+    assert (unmet(rule, SIGNAL, RECORD) == []) == (rules.for_signal(SIGNAL) == [rule])

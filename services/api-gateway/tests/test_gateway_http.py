@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from tocsin_common.events import SignalRaised
+
 LISTS = {
     "/candles": ("candles", 90),
     "/signals": ("signals", 12),
@@ -96,10 +98,12 @@ async def test_signals_are_filtered(reading: Any, make: Any) -> None:
 async def test_other_lists_are_filtered_too(reading: Any, make: Any) -> None:
     story = make.story()
     await reading.fill(story)
+    first = next(event for event in story if isinstance(event, SignalRaised))
     expected = {
         "/candles?symbol=S1/USDT&timeframe=1m&from_ms=600000&to_ms=900000": 5,
         "/outcomes?result=stop": 1,
         "/alerts?decision=suppressed&reason=muted": 1,
+        f"/alerts?alert_id=alert-{first.signal_id}": 2,
         "/deliveries?state=sent&channel=webhook": 5,
         "/deliveries?alert_id=alert2": 1,
         "/portfolios/main/fills?position_id=p1": 3,

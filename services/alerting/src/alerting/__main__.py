@@ -13,6 +13,7 @@ from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
+from alerting.gateway import Gateway
 from alerting.intake import HandOver, Intake
 from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
@@ -50,7 +51,9 @@ async def serve(service: Service[Settings]) -> None:
     service.spawn(directory.follow(service.stop))
     opener = Opener(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
     management = Management(bus, directory, metrics)
-    await serve_management(service.stack, bus, management, Trials(opener), Why(bus, directory))
+    gateway = Gateway.of(settings.api)
+    service.stack.push_async_callback(gateway.close)
+    await serve_management(service.stack, bus, management, Trials(opener), Why(bus, directory, gateway))
 
     channels = open_channels(settings)
     for channel in channels.values():

@@ -97,7 +97,7 @@ class IndicatorWatch:
         left, right = now.get(rule.left), now.get(rule.right)
         if left is None or right is None:
             return None
-        far = _beyond(rule, left, right)
+        far = beyond(rule, left, right)
         key = self._key(rule, series)
         if self.spent.get(key):
             if far <= 0 and -far >= abs(right) * rule.rearm_percent / 100:
@@ -117,7 +117,7 @@ def _has_to_be_armed(rule: IndicatorRule) -> bool:
     return rule.rearm_percent > 0 or not rule.operator.startswith("crosses")
 
 
-def _beyond(rule: IndicatorRule, left: float, right: float) -> float:
+def beyond(rule: IndicatorRule, left: float, right: float) -> float:
     """How far the left is beyond the right; 0 or less: it is not."""
     return left - right if rule.operator in ("above", "crosses_above") else right - left
 
@@ -125,4 +125,4 @@ def _beyond(rule: IndicatorRule, left: float, right: float) -> float:
 def _was_not(rule: IndicatorRule, before: Reading | None) -> bool:
     """Whether it is known that the reading before was not beyond."""
     left, right = (before.get(rule.left), before.get(rule.right)) if before else (None, None)
-    return left is not None and right is not None and _beyond(rule, left, right) <= 0
+    return left is not None and right is not None and beyond(rule, left, right) <= 0

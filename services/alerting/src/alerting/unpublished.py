@@ -16,6 +16,7 @@ from alerting.indicators import CLOSE
 from alerting.metrics import Metrics
 from alerting.reasons import Suppressed
 from alerting.rules import Rules
+from alerting.voice import RECORD, Voice
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus
@@ -78,14 +79,14 @@ class Unpublished:
                 )
 
 
-def missing(rule: IndicatorRule, offer: IndicatorsOffered) -> str:
+def missing(rule: IndicatorRule, offer: IndicatorsOffered, voice: Voice = RECORD) -> str:
     """What has to be configured so that a rule can ring; "": nothing."""
     asked = [column for column in (rule.left, rule.right) if isinstance(column, str) and column != CLOSE]
     columns = [column for column in asked if column not in offer.columns]
     if columns:
-        return f"add {' and '.join(columns)} to signal_engine.indicators"
+        return voice.say("missing.columns", columns=", ".join(columns))
     if not offer.columns:
-        return "add a column to signal_engine.indicators: without any nothing is published, not even the close"
+        return voice.say("missing.any")
     if rule.timeframes and not set(rule.timeframes) & set(offer.timeframes):
-        return f"add {' or '.join(rule.timeframes)} to signal_engine.timeframes"
+        return voice.say("missing.timeframes", timeframes=" / ".join(rule.timeframes))
     return ""

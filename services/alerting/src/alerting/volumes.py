@@ -34,7 +34,7 @@ class Spike:
 
 
 Recent = tuple[int, tuple[float, ...]]
-"""When the newest candle opened (ms), and the volumes up to it, oldest first."""
+"""When the newest candle opened (ms), and the volumes up to it, oldest first: one more than any rule compares with."""
 
 
 class VolumeWatch:
@@ -64,7 +64,7 @@ class VolumeWatch:
                     mean = mean_of(volumes, rule.candles)
                     if mean and volume >= rule.factor * mean:
                         yield rule, Spike(*series, rule.candles, mean, volume, close, closed_ms)
-            newest, volumes = open_ms, (*volumes, volume)[-longest:]
+            newest, volumes = open_ms, (*volumes, volume)[-longest - 1 :]
         self.recent.put(series, (newest, volumes))
 
 

@@ -16,7 +16,7 @@ SIGNAL = """s.signal_id, s.strategy, s.strategy_version, s.params_hash, s.exchan
         'result', o.result, 'ended_ms', o.ended_ms, 'exit_price', o.exit_price, 'r_multiple', o.r_multiple,
         'mfe_r', o.mfe_r, 'mae_r', o.mae_r, 'targets_hit', o.targets_hit, 'basis', o.basis) end as outcome"""
 ALERT = """a.event_id, a.alert_id, a.decision, a.rule_id, a.kind, a.cause_id, a.ts_ms, a.exchange, a.symbol, a.title,
-    a.text, a.fields, a.subscribers, a.subscriber_id, a.reason"""
+    a.text, a.fields, a.subscribers, a.subscriber_id, a.reason, a.detail"""
 DELIVERY = """d.delivery_id, d.alert_id, d.subscriber_id, d.channel, d.state, d.attempt, d.queued_ms, d.at_ms,
     d.reason, d.provider_ref"""
 FILL = """f.portfolio, f.n, f.ts_ms, f.position_id, f.signal_id, f.exchange, f.symbol, f.side, f.reason,
@@ -89,7 +89,7 @@ ALERTS = Listing(
     "alerts a",
     "a",
     (("ts_ms", int), ("event_id", str)),
-    _equal("a", "decision", "rule_id", "cause_id", "exchange", "symbol", "reason") | _between("a.ts_ms"),
+    _equal("a", "alert_id", "decision", "rule_id", "cause_id", "exchange", "symbol", "reason") | _between("a.ts_ms"),
 )
 DELIVERIES = Listing(
     "deliveries",

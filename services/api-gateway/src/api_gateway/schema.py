@@ -71,7 +71,7 @@ ALERTS = Table(
     ("event_id",),
     _columns(
         "event_id alert_id decision rule_id kind cause_id text, ts_ms int8, exchange symbol title text text,"
-        "fields subscribers jsonb, subscriber_id reason text"
+        "fields subscribers jsonb, subscriber_id reason detail text"
     ),
 )
 DELIVERIES = Table(

@@ -90,7 +90,7 @@ def log(
 
 
 def why(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="Of an alert, a delivery, a signal, an outcome.")],
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="Of an alert, a delivery, a signal, an outcome, a rule.")],
     subscriber_id: Annotated[str, typer.Option("--subscriber", help="Only what concerns this subscriber.")] = "",
     evidence: Annotated[bool, typer.Option("--evidence", help="Also show the events that prove it.")] = False,
     json: JsonOption = False,
@@ -99,6 +99,8 @@ def why(
     nats: NatsOption = None,
 ) -> None:
     """Tell why somebody did, or did not, get an alert: one sentence for each rule and subscriber.
+
+    Of a rule: what it wants, what was seen last, and when it rang last.
 
     Example: `tocsin alerts why wbg6kq4mtqxk7dcv3n2s5hyeza --subscriber me`
 

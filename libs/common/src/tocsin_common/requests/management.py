@@ -154,7 +154,10 @@ class DeliveriesReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhyRequest(Request, frozen=True, kw_only=True):
-    """Why did somebody (not) get this? `id` is that of an alert, of a delivery, or of what an alert would be about."""
+    """Why did somebody (not) get this? `id` is that of an alert, of a delivery, or of what an alert would be about.
+
+    That of a rule asks why it is silent. Subscribers are answered in their language.
+    """
 
     actor: Actor
     id: Name

@@ -2,156 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from alerting.directory import Directory
-from alerting.kinds import RULE, SILENCE
+from alerting.gateway import Gateway
+from alerting.kinds import RULE
+from alerting.management.permissions import may_see
 from alerting.reasons import Refused
-from alerting.why.causes import Cause, Causes, words_of
-from alerting.why.sentences import Settings, of_delivery, of_suppression
-from alerting.why.stories import Stated, Story, by_delivery, deliveries_to, ids_of_alert, told_apart
-from alerting.why.unmatched import unmatched
+from alerting.voice import RECORD, Voice
+from alerting.why.archive import Archive
+from alerting.why.causes import Cause, Causes
+from alerting.why.present import Present
+from alerting.why.stories import Stated, Story, by_delivery, deliveries_to, ids_of_alert, speaks_of, told_apart
+from alerting.why.telling import Asked, Telling, evidence_of
+from alerting.why.unmatched import Unmatched
 from alerting.why.whereabouts import REMEMBERED, Whereabouts
 from tocsin_common.bus.protocol import Bus, Received
+from tocsin_common.documents import AlertRule
 from tocsin_common.errors import Rejected
-from tocsin_common.events import AlertSuppressed, DeliveryChanged, Event
-from tocsin_common.requests.management import Evidence, Outcome, Verdict, WhyReply, WhyRequest
+from tocsin_common.events import AlertKind, DeliveryChanged
+from tocsin_common.requests.management import Actor, Verdict, WhyReply, WhyRequest
 from tocsin_common.streams import ALERTS
+from tocsin_common.subjects import alert_suppressed, alerts_raised_by
 
 MAX_VERDICTS = 100
 
-MOST_SAID: tuple[Outcome, ...] = ("under_way", "sent", "uncertain", "not_sent")
-"""Of several deliveries to one subscriber, which counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """About what, and for whom: `whom` None is everybody. `private`: others are none of the asker's business."""
-
-    whom: str | None
-    private: bool
-
 
 class Why:
-    """Answers from ALERTS and DELIVERIES; what is set now only helps to say it."""
+    """Answers from ALERTS and DELIVERIES; what is set now only helps to say it. Subscribers are answered in their
+    language, operators as alerts are recorded."""
 
-    def __init__(self, bus: Bus, directory: Directory) -> None:
-        self._bus, self._directory = bus, directory
-        self._alerts, self._causes = Whereabouts(bus, ALERTS, ids_of_alert), Causes(bus)
+    def __init__(
+        self,
+        bus: Bus,
+        directory: Directory,
+        gateway: Gateway,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._bus, self._directory, self._now_ms = bus, directory, clock_ms
+        self._archive = Archive(bus, gateway)
+        self._alerts, self._causes = Whereabouts(bus, ALERTS, ids_of_alert), Causes(bus, self._archive)
 
     async def answer(self, question: WhyRequest) -> WhyReply:
         """Raises Rejected when nothing is known of the id, or nothing that is the actor's business."""
-        wanted, whom = question.id, question.actor.subscriber_id or question.subscriber_id or None
+        wanted, actor = question.id, question.actor
+        asked = Asked(actor.subscriber_id or question.subscriber_id or None, private=not actor.is_operator)
+        if rule := self._rule(wanted, actor):
+            return await self._of_rule(rule, asked, self._voice(actor))
         steps = await by_delivery(self._bus, wanted)
         if steps:
             delivered = steps[0].event
-            if whom not in (None, delivered.subscriber_id):
-                raise _nothing_known(wanted)
-            wanted, whom = delivered.alert_id, delivered.subscriber_id
-        asked = Asked(whom, private=not question.actor.is_operator)
-        stories = told_apart(await self._alerts.messages(wanted))
-        cause = await self._causes.find(stories[0].cause_id if stories else wanted)
+            if asked.whom not in (None, delivered.subscriber_id):
+                raise self._nothing_known(wanted)
+            asked = Asked(delivered.subscriber_id, asked.private)
+        return await self._of_event(wanted, steps, asked, self._voice(actor))
+
+    async def _of_event(
+        self, asked_id: str, steps: Sequence[Stated[DeliveryChanged]], asked: Asked, voice: Voice
+    ) -> WhyReply:
+        """What became of something that happened, of an alert, or of a delivery (with its steps)."""
+        wanted = steps[0].event.alert_id if steps else asked_id
+        stories = told_apart(await self._messages(wanted, asked.whom, steps))
+        cause = await self._cause(wanted, stories)
+        telling = Telling(self._bus, self._directory, voice)
         verdicts: list[Verdict] = []
         for story in stories:
-            verdicts += [one async for one in self._of_story(story, cause, asked) if len(verdicts) < MAX_VERDICTS]
+            verdicts += [one async for one in telling.of_story(story, cause, asked) if len(verdicts) < MAX_VERDICTS]
         if cause is not None and cause.event.event_id == wanted:
-            stated = {verdict.rule_id for verdict in verdicts}
-            verdicts += await unmatched(self._bus, self._directory, cause, stated, whom)
+            unmatched = Unmatched(self._bus, self._directory, voice)
+            verdicts += await unmatched.verdicts(cause, {one.rule_id for one in verdicts}, asked.whom)
         if not verdicts and steps and not stories:
-            verdicts = [_alone(steps)]
+            verdicts = [telling.of_digest(steps)]
         if not verdicts:
-            raise _nothing_known(question.id)
-        return WhyReply(id=question.id, about=_about(stories, cause), verdicts=verdicts[:MAX_VERDICTS])
+            raise self._nothing_known(asked_id)
+        return WhyReply(id=asked_id, about=_about(stories, cause, voice), verdicts=verdicts[:MAX_VERDICTS])
 
-    async def _of_story(self, story: Story, cause: Cause | None, asked: Asked) -> AsyncIterator[Verdict]:
-        """A verdict for each of those who are asked about and who were told, or spared."""
-        everybody = story.of_everybody()
-        for name in self._people(story, asked):
-            spared = everybody or (story.of(name) if name else None)
-            if spared is not None:
-                yield self._spared(story, spared, name)
-            elif name is not None:
-                yield await self._told(story, cause, name, asked)
-
-    def _people(self, story: Story, asked: Asked) -> Sequence[str | None]:
-        """Those whom a story is about; None: nobody in particular."""
-        rule = self._directory.held(RULE).get(story.rule_id)
-        people = story.named() or (rule.document.subscribers if rule else [])
-        if asked.whom is None:
-            return people or [None]
-        return [asked.whom] if asked.whom in people else []
-
-    def _spared(self, story: Story, spared: Stated[AlertSuppressed], name: str | None) -> Verdict:
-        silence = self._directory.held(SILENCE).get(spared.event.silence_id)
-        rule = self._directory.held(RULE).get(story.rule_id)
-        settings = Settings(
-            rule=rule.document if rule else None,
-            subscriber=self._directory.subscribers.get(name or ""),
-            silence=silence.document if silence else None,
+    async def _of_rule(self, rule: AlertRule, asked: Asked, voice: Voice) -> WhyReply:
+        """Why a rule does not ring now, when it rang last, and whom that was told."""
+        standing = await Present(self._bus, self._directory, voice, self._now_ms()).of(rule)
+        key = "why.silent" if standing.problems else "why.ready"
+        shown = standing.message
+        now = Verdict(
+            subscriber_id=asked.whom,
+            rule_id=rule.rule_id,
+            alert_id="",
+            outcome="no_match",
+            sentence=voice.say(key, rule=rule.name, problems="; ".join(standing.problems)),
+            evidence=[evidence_of(shown, shown.event())] if shown else [],
         )
-        sentence = of_suppression(spared.event, name or "anybody", settings)
-        return _verdict(story, name, "not_sent", sentence, [_evidence(spared.message, spared.event)])
+        telling = Telling(self._bus, self._directory, voice)
+        verdicts = [now]
+        for subject, said in (
+            (alerts_raised_by(rule.rule_id), "why.rang"),
+            (alert_suppressed(rule.rule_id), "why.spoke"),
+        ):
+            last = await self._bus.last(ALERTS, subject)
+            for story in told_apart([last]) if last else []:
+                cause = await self._cause(story.alert_id, [story])
+                async for one in telling.of_story(story, cause, asked):
+                    sentence = voice.say(
+                        said,
+                        moment=voice.moment(story.ts_ms),
+                        title=_about([story], cause, voice),
+                        sentence=one.sentence,
+                    )
+                    verdicts.append(msgspec.structs.replace(one, sentence=sentence))
+        about = voice.say("why.rule", rule=rule.name)
+        return WhyReply(id=rule.rule_id, about=about, verdicts=verdicts[:MAX_VERDICTS])
 
-    async def _told(self, story: Story, cause: Cause | None, name: str, asked: Asked) -> Verdict:
-        assert story.raised is not None
-        known = self._directory.subscribers.get(name)
-        found = await deliveries_to(self._bus, story.alert_id, name, known)
-        began, since = (
-            (cause.message.stored_ms, words_of(cause)) if cause else (story.raised.message.stored_ms, "alert")
-        )
-        alert = msgspec.structs.replace(story.raised.event, subscribers=[name]) if asked.private else story.raised.event
-        evidence = [_evidence(story.raised.message, alert)]
-        if not found:
-            sentence = f"Not sent to {name}: no delivery was opened, there was no destination left for it."
-            return _verdict(story, name, "not_sent", sentence, evidence)
-        became = [of_delivery([step.event for step in steps], began, since) for steps in found]
-        evidence += [_evidence(step.message, step.event) for steps in found for step in steps]
-        outcome = min((outcome for outcome, _ in became), key=MOST_SAID.index)
-        return _verdict(story, name, outcome, f"{name}: {'; '.join(text for _, text in became)}.", evidence)
+    async def _messages(
+        self, wanted: str, whom: str | None, steps: Sequence[Stated[DeliveryChanged]]
+    ) -> list[Received]:
+        """Every decision about an alert, or about what happened: the newest are remembered, older ones are looked for
+        around the deliveries that followed, and by the read API."""
+        found = await self._alerts.messages(wanted)
+        if found or not wanted.isascii() or not wanted.isalnum():
+            return found
+        known = self._directory.subscribers.get(whom or "")
+        if not steps and whom is not None:
+            steps = [one for each in await deliveries_to(self._bus, wanted, whom, known) for one in each]
+        if steps:
+            found = await self._archive.near(steps[0].message.stored_ms, lambda one: speaks_of(one, wanted))
+        return found or await self._archive.alerts(wanted)
+
+    async def _cause(self, wanted: str, stories: Sequence[Story]) -> Cause | None:
+        """What the stories are about; without any, what the id itself names."""
+        if not stories:
+            return await self._causes.asked_about(wanted) if wanted.isascii() and wanted.isalnum() else None
+        story = stories[0]
+        stated = story.raised or story.spared[0]
+        kind = story.raised.event.kind if story.raised else self._kind_of(story.rule_id)
+        return await self._causes.of(stated.event, kind) if kind else await self._causes.asked_about(story.cause_id)
+
+    def _kind_of(self, rule_id: str) -> AlertKind | None:
+        """Of which kind the alerts of a rule are; None: it is gone."""
+        rule = self._directory.held(RULE).get(rule_id)
+        return rule.document.__struct_config__.tag if rule else None  # type: ignore[return-value]
+
+    def _rule(self, wanted: str, actor: Actor) -> AlertRule | None:
+        """The rule of this id, if it is the actor's business."""
+        held = self._directory.held(RULE).get(wanted)
+        if held is None or not (may_see(actor, held.document) or actor.subscriber_id in held.document.subscribers):
+            return None
+        return held.document
+
+    def _voice(self, actor: Actor) -> Voice:
+        subscriber = self._directory.subscribers.get(actor.subscriber_id)
+        return Voice.of(subscriber) if subscriber else RECORD
+
+    def _nothing_known(self, wanted: str) -> Rejected:
+        older = ""
+        if self._archive.away:
+            older = f"; the HTTP API does not answer, so only the newest {REMEMBERED:,} messages were looked at"
+        return Rejected(Refused.NOT_FOUND, f"nothing is stored of {wanted!r}, or nothing for you{older}")
 
 
-def _verdict(story: Story, name: str | None, outcome: Outcome, sentence: str, evidence: list[Evidence]) -> Verdict:
-    return Verdict(
-        subscriber_id=name,
-        rule_id=story.rule_id,
-        alert_id=story.alert_id,
-        outcome=outcome,
-        sentence=sentence,
-        evidence=evidence,
-    )
-
-
-def _alone(steps: Sequence[Stated[DeliveryChanged]]) -> Verdict:
-    """Of a delivery that is of no alert: of a digest."""
-    first = steps[0].event
-    outcome, text = of_delivery([step.event for step in steps], first.at_ms, "first of its alerts was due")
-    return _verdict(
-        Story(first.alert_id, "", ""),
-        first.subscriber_id,
-        outcome,
-        f"{first.subscriber_id}: {text}.",
-        [_evidence(step.message, step.event) for step in steps],
-    )
-
-
-def _evidence(message: Received, event: Event) -> Evidence:
-    return Evidence(
-        stream=message.stream, seq=message.seq, stored_ms=message.stored_ms, event=msgspec.to_builtins(event)
-    )
-
-
-def _about(stories: Sequence[Story], cause: Cause | None) -> str:
+def _about(stories: Sequence[Story], cause: Cause | None, voice: Voice) -> str:
     if cause is not None:
-        return cause.title
+        return cause.title(voice)
     if not stories:
-        return "a digest of several alerts"
+        return voice.say("why.digest")
     titles = [story.raised.event.title for story in stories if isinstance(story.raised, Stated)]
-    return titles[0] if titles else f"what the rule {stories[0].rule_id} matched"
-
-
-def _nothing_known(wanted: str) -> Rejected:
-    detail = f"nothing is stored of {wanted!r} among the newest {REMEMBERED:,} messages, or nothing for you"
-    return Rejected(Refused.NOT_FOUND, detail)
+    return titles[0] if titles else voice.say("why.matched", rule=stories[0].rule_id)

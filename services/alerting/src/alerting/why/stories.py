@@ -10,6 +10,7 @@ from alerting.pipeline import deliveries, delivery_id_of
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.documents import Subscriber
+from tocsin_common.errors import Malformed
 from tocsin_common.events import CHANNELS, AlertRaised, AlertSuppressed, AnyEvent, DeliveryChanged, Event
 from tocsin_common.streams import DELIVERIES
 from tocsin_common.subjects import delivery, encode_token
@@ -37,6 +38,7 @@ class Story:
     alert_id: str
     rule_id: str
     cause_id: str
+    ts_ms: int = 0
     raised: Stated[AlertRaised] | None = None
     spared: list[Stated[AlertSuppressed]] = field(default_factory=list)
 
@@ -65,12 +67,24 @@ def told_apart(messages: Iterable[Received]) -> list[Story]:
     for message in messages:
         match message.event():
             case AlertRaised() as event:
-                story = stories.setdefault(event.alert_id, Story(event.alert_id, event.rule_id, event.cause_id))
+                story = stories.setdefault(event.alert_id, _begun(event))
                 story.raised = Stated(message, event)
             case AlertSuppressed() as event:
-                story = stories.setdefault(event.alert_id, Story(event.alert_id, event.rule_id, event.cause_id))
+                story = stories.setdefault(event.alert_id, _begun(event))
                 story.spared.append(Stated(message, event))
     return list(stories.values())
+
+
+def _begun(event: AlertRaised | AlertSuppressed) -> Story:
+    return Story(event.alert_id, event.rule_id, event.cause_id, event.ts_ms)
+
+
+def speaks_of(message: Received, wanted: str) -> bool:
+    """Whether a message on ALERTS is about this alert, or this cause."""
+    try:
+        return wanted in ids_of_alert(message.event())
+    except Malformed:
+        return False
 
 
 async def steps_of(bus: Bus, subject: str) -> list[Stated[DeliveryChanged]]:

@@ -8,39 +8,54 @@ import msgspec
 
 from alerting.directory import Directory
 from alerting.kinds import RULE
-from alerting.why.causes import Cause, words_of
+from alerting.voice import Voice
+from alerting.why.causes import Cause
 from alerting.why.facets import RULE_OF, unmet
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Rule
+from tocsin_common.events import DocumentChanged
 from tocsin_common.requests.management import Evidence, Verdict
+from tocsin_common.streams import MANAGEMENT
+from tocsin_common.subjects import management
 
 
-async def unmatched(
-    bus: Bus, directory: Directory, cause: Cause, stated: Collection[str], whom: str | None
-) -> list[Verdict]:
-    """A verdict for each rule on such events (of one subscriber, or all) that is not among the `stated`."""
-    rules = [held.document for held in directory.held(RULE).values()]
-    on_such = [rule for rule in rules if isinstance(rule, RULE_OF[type(cause.event)])]
-    theirs = [rule for rule in on_such if whom is None or whom in rule.subscribers]
-    silent = [rule for rule in theirs if rule.rule_id not in stated]
-    if not theirs and not stated:
-        nobody = f"{whom} has" if whom else "There is"
-        return [_verdict(cause, whom, "", f"{nobody} no rule on a {words_of(cause)}.")]
-    seen = (await bus.durable_state(cause.durable)).ack_floor_seq >= cause.message.seq
-    return [_verdict(cause, whom, rule.rule_id, _sentence(rule, cause, seen=seen)) for rule in silent]
+class Unmatched:
+    """Speaks of rules to one who asks."""
+
+    def __init__(self, bus: Bus, directory: Directory, voice: Voice) -> None:
+        self._bus, self._directory, self._voice = bus, directory, voice
+
+    async def verdicts(self, cause: Cause, stated: Collection[str], whom: str | None) -> list[Verdict]:
+        """One for each rule on such events (of one subscriber, or all) that is not among the `stated`."""
+        rules = [held.document for held in self._directory.held(RULE).values()]
+        on_such = [rule for rule in rules if isinstance(rule, RULE_OF[type(cause.event)])]
+        theirs = [rule for rule in on_such if whom is None or whom in rule.subscribers]
+        silent = [rule for rule in theirs if rule.rule_id not in stated]
+        if not theirs and not stated:
+            said = self._voice.say("why.none" if whom else "why.nobody", name=whom, event=cause.words(self._voice))
+            return [_verdict(cause, whom, "", said)]
+        seen = (await self._bus.durable_state(cause.durable)).ack_floor_seq >= cause.message.seq
+        return [_verdict(cause, whom, rule.rule_id, await self._sentence(rule, cause, seen=seen)) for rule in silent]
+
+    async def _sentence(self, rule: Rule, cause: Cause, *, seen: bool) -> str:
+        say, event = self._voice.say, cause.words(self._voice)
+        if problems := unmet(rule, cause.event, self._voice):
+            return say("why.unmet", rule=rule.name, problems="; ".join(problems))
+        if not rule.enabled:
+            return say("why.off", rule=rule.name)
+        if not seen:
+            return say("why.unseen", rule=rule.name, event=event)
+        written_ms = await written(self._bus, rule.rule_id)
+        if written_ms <= cause.message.stored_ms:
+            return say("why.later", rule=rule.name, event=event)
+        return say("why.written", rule=rule.name, event=event, moment=self._voice.moment(written_ms))
 
 
-def _sentence(rule: Rule, cause: Cause, *, seen: bool) -> str:
-    name, problems = f"The rule {rule.name!r}", unmet(rule, cause.event)
-    if problems:
-        return f"{name} did not match: {'; '.join(problems)}."
-    if not rule.enabled:
-        return f"{name} matches, but it is switched off."
-    if not seen:
-        return f"{name} matches, but alerting has not come to this {words_of(cause)} yet."
-    return (
-        f"{name} matches as it is now, but did not then: it was written, or switched on, after the {words_of(cause)}."
-    )
+async def written(bus: Bus, rule_id: str) -> int:
+    """When a rule was written as it is now, ms; 0: not known. Raises Unreachable."""
+    last = await bus.last(MANAGEMENT, management("rule", rule_id))
+    change = last.event() if last else None
+    return change.at_ms if isinstance(change, DocumentChanged) else 0
 
 
 def _verdict(cause: Cause, whom: str | None, rule_id: str, sentence: str) -> Verdict:

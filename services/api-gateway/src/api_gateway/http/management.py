@@ -163,7 +163,7 @@ def _subscriber_things(router: APIRouter, bus: Bus) -> None:
 def _why(router: APIRouter, bus: Bus) -> None:
     @router.get("/why/{wanted_id}", **shown(TAG, models.WhyAnswer, WhyQuery))
     async def why(request: Request, wanted_id: Annotated[Text, Path()]) -> Response:
-        """Why somebody did or did not get this: an alert, a delivery, or a signal, by its id."""
+        """Why somebody did or did not get this: an alert, a delivery, a signal, by its id; or why a rule is silent."""
         wanted = parse(WhyQuery, request)
         question = asked.WhyRequest(actor=actor_of(request), id=wanted_id, subscriber_id=wanted.subscriber_id)
         return _json(await ask(bus, asked.WHY, question))

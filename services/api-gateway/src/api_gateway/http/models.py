@@ -120,6 +120,7 @@ class Alert(BaseModel):
     subscribers: list[str] | None = Field(description="Who is told, when raised.")
     subscriber_id: str | None = Field(description="Who is not told, when suppressed; null: anybody.")
     reason: str | None = Field(description="Why it was suppressed.")
+    detail: str | None = Field(description="What its owner can do about that, where it follows from nothing else.")
 
 
 class Delivery(BaseModel):

@@ -132,6 +132,7 @@ class OutcomeQuery(PageQuery, MarketFilter):
 class AlertQuery(PageQuery, MarketFilter):
     decision: Literal["raised", "suppressed"] | None = Field(default=None, description="Raised, or spared somebody.")
     rule_id: Text | None = None
+    alert_id: Text | None = Field(default=None, description="The alert that was raised, or suppressed.")
     cause_id: Text | None = Field(default=None, description="The signal, or the trade that crossed a level.")
     reason: Text | None = Field(default=None, description="Why an alert was suppressed.")
 

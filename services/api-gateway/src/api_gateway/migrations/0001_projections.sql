@@ -83,9 +83,11 @@ create table alerts (
     fields        jsonb,
     subscribers   jsonb,
     subscriber_id text collate "C",
-    reason        text
+    reason        text,
+    detail        text
 );
 create index alerts_by_time on alerts (ts_ms, event_id);
+create index alerts_by_alert on alerts (alert_id);
 create index alerts_by_cause on alerts (cause_id);
 
 -- The present state of each delivery; `queued_ms` never changes, so pages over it are stable.
