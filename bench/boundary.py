@@ -1,7 +1,8 @@
 """The top of an hour: every candle of 2,000 symbols in 5 timeframes closes at once, on a real server and service.
 
-The engine is warm: each series has CANDLES of origin `history`, from which windows are filled and no signal comes, and
-the engine has done what it does when nobody waits. Then all 10,000 candles are stored, in chunks with a mark each as
+The engine is warm: each series has CANDLES of origin `history`, from which windows are filled and no signal comes; the
+candle before of every timeframe has closed, the longest first; and the engine has done what it does when nobody waits.
+Then all 10,000 candles are stored, in chunks with a mark each as
 market-ingest does, and the figure is what the server's own clock says: from the last candle stored to the last signal
 stored. With that hour blocks of every timeframe end, and the processor time has what it takes to begin the next ones.
 """
@@ -26,8 +27,10 @@ from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.events import CandlesClosed, ClockAdvanced
 from tocsin_common.streams import CANDLES, CLOCK, SIGNALS
 from tocsin_common.subjects import clock
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 SYMBOLS, TIMEFRAMES, HISTORY = 2_000, ("1m", "5m", "15m", "1h", "4h"), 511
+BEGIN_MS = END_MS - 2 * TIMEFRAME_MS[TIMEFRAMES[-1]]
 CHUNK_MESSAGES = 1_000
 LIMIT_S, PATIENCE_S, LOOK_S = 1.0, 300.0, 0.02
 IDLE_S, IDLE_SHARE = 0.5, 0.1
@@ -39,13 +42,17 @@ async def measure() -> list[Figure]:
     markets = Markets(SYMBOLS, HISTORY + 1)
     async with bus_on_fresh_nats() as bus, running_engine(bus) as process:
         for timeframe in TIMEFRAMES:
-            await store(bus, markets.events(timeframe, 0, HISTORY, origin="history"), END_MS - 1)
+            await store(bus, markets.events(timeframe, 0, HISTORY - 1, origin="history"), BEGIN_MS)
+        for timeframe in reversed(TIMEFRAMES):
+            before = markets.events(timeframe, HISTORY - 1, HISTORY)
+            await store(bus, before, END_MS - TIMEFRAME_MS[timeframe])
         await idle(process)
+        seen = (await bus.stream_state(SIGNALS)).last_seq
         warm_mib, before_s = process.memory_info().rss / MIB, cpu_s(process)
         closing = (event for timeframe in TIMEFRAMES for event in markets.events(timeframe, HISTORY, HISTORY + 1))
         stored_ms = await store(bus, closing, END_MS)
         spent_s = cpu_s(process) - before_s
-        signals = await everything(bus, SIGNALS)
+        signals = [message for message in await everything(bus, SIGNALS) if message.seq > seen]
     took_s = (max(message.stored_ms for message in signals) - stored_ms) / 1000
     what = f"{SYMBOLS:,} symbols x {len(TIMEFRAMES)} timeframes at the top of the hour"
     return [

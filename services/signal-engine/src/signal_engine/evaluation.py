@@ -155,9 +155,9 @@ class Evaluation:
     ) -> pl.DataFrame:
         """The rows, of these timeframes, with the columns of all higher ones that strategies look at, null where not
         higher."""
-        above = self.higher_of(timeframes)
+        above, here = self.higher_of(timeframes), rows["series"].unique().to_list()
         for timeframe in sorted(frozenset[str]().union(*above.values()), key=TIMEFRAME_MS.__getitem__):
-            lower = {number: one for number, one in enumerate(series) if timeframe in above.get(one.timeframe, ())}
+            lower = {number: series[number] for number in here if timeframe in above.get(series[number].timeframe, ())}
             rows = higher.join(rows, lower, timeframe, partial(self._of_higher, timeframe))
         names = {column.name for one in self._healthy for asked in one.higher.values() for column in asked}
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in sorted(names - set(rows.columns)))
@@ -218,7 +218,8 @@ def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> p
     warm = pl.col("preceding") >= one.warm_up_candles
     usable = pl.col("new") & warm & (pl.col(one.strategy.atr_column) > 0)
     if one.strategy.timeframes:
-        judged = [number for number, market in enumerate(series) if one.judges(market.timeframe)]
+        here = enriched["series"].unique().to_list()
+        judged = [number for number in here if one.judges(series[number].timeframe)]
         usable &= pl.col("series").is_in(pl.Series(judged, dtype=pl.UInt32).implode())
     rows = enriched.with_columns(one.recent).with_columns(one.conditions)
     check_types(rows)

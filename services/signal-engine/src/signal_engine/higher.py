@@ -81,7 +81,8 @@ class Higher:
 
 def _named(computed: pl.DataFrame, series: Sequence[Series]) -> pl.DataFrame:
     """Rows by the names of their markets, without what is only of the window."""
-    rows = computed.join(_described(dict(enumerate(series))), on="series", how="left", maintain_order="left")
+    here = {number: series[number] for number in computed["series"].unique().to_list()}
+    rows = computed.join(_described(here), on="series", how="left", maintain_order="left")
     return rows.select(*CANDLE, selectors.contains("@"))
 
 

@@ -52,11 +52,12 @@ class Outbox:
         """Store all of it except what is stored already; returns what is new. Raises Unreachable, and keeps it then."""
         if self._unsure:
             await self._look()
-        events = [event for event in self._events if event.event_id not in self._stored]
+        ids = [event.event_id for event in self._events]
+        events = [event for event, event_id in zip(self._events, ids, strict=True) if event_id not in self._stored]
         self._unsure = True  # until the receipts are here, nobody knows what is stored
         stored = await self._store(events)
         self._unsure = False
-        seqs = [self._stored.pop(event.event_id, 0) for event in self._events]
+        seqs = [self._stored.pop(event_id, 0) for event_id in ids]
         seqs += [receipt.seq for _, receipt in stored if receipt.stream == SIGNALS.name]
         self.signals_seq = max([self.signals_seq, *seqs])
         self._looked_seq = max(self._looked_seq, self.signals_seq)

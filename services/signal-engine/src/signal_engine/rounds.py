@@ -49,7 +49,7 @@ SLICE_CANDLES = 5_000
 wait for all of them."""
 
 CARRIED_AT_ONCE = 128
-"""Windows prepared for their next candles at a time: some 10 ms, by which a mark may come later."""
+"""Windows prepared for their next candles at a time: some 10 ms, for which the next marks may have to wait."""
 
 BREATH_EVERY_S, BREATH_S = 0.2, 0.002
 """How often, and at least for how long, many candles let others go on."""
@@ -103,6 +103,7 @@ class Rounds:
         self._candles = 0
         self._reader: Reader
         self._keeping: Keeping
+        self._carrying: asyncio.Task[None] | None = None
         self._between_rounds = False
         self._resumed = False
 
@@ -112,6 +113,7 @@ class Rounds:
 
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
+        await self._end_carrying()
         started = time.monotonic()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
@@ -122,11 +124,11 @@ class Rounds:
         self._engine.clear(time_ms)
         through = await self._warm_up(self.last.candles_seq if self.last else 0)
         self._engine.resume(time_ms)
-        await self._carry(self.position.seq)
         self._metrics.collect(self._engine)
         self._tell_quarantined(time_ms)
         await self._outbox.publish()
         self._resumed = self._between_rounds = True
+        self._begin_carrying()
         took_s = time.monotonic() - started
         log.info("resumed", candles_seq=through, signals_seq=self._outbox.signals_seq, seconds=took_s)
 
@@ -163,13 +165,14 @@ class Rounds:
 
         Marks an earlier round covered (they come again after a crash) move nothing: what was returned is repeated.
         """
+        await self._end_carrying()
         fresh = [item for item in batch if self.last is None or not self.last.covers(mark_of(item))]
         if fresh:
             began_ms, began = self._now_ms(), time.perf_counter()
             with self._metrics.round_s.time():
                 await self._round([mark_of(item) for item in fresh])
             self._told = self._measured(fresh, began_ms, time.perf_counter() - began)
-            await self._carry(fresh[-1].message.seq)
+        self._begin_carrying()
         return [*self._told, self.last] if self.last else []
 
     async def _round(self, marks: Sequence[ClockAdvanced]) -> None:
@@ -193,14 +196,19 @@ class Rounds:
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
 
-    async def _carry(self, seq: int) -> None:
-        """Prepare for the next candles, until a mark waits that is newer than the one at this sequence."""
-        while self._engine.carry(CARRIED_AT_ONCE):
-            newest = await self._bus.last(CLOCK, clock("market"))
-            if newest is not None and newest.seq > seq:
-                break
-            await self._let_others_go_on()
-        self._metrics.spent({"carrying": self._engine.evaluation.spent.pop("carrying")})
+    def _begin_carrying(self) -> None:
+        """Prepare for the next candles until there are some. What has been found goes out meanwhile."""
+        self._carrying = asyncio.create_task(self._carry())
+
+    async def _end_carrying(self) -> None:
+        if self._carrying is not None:
+            carrying, self._carrying = self._carrying, None
+            await carrying
+
+    async def _carry(self) -> None:
+        while self._carrying is not None and self._engine.carry(CARRIED_AT_ONCE):
+            await self._breathe()
+        self._metrics.spent({"carrying": self._engine.evaluation.spent.pop("carrying", 0.0)})
 
     async def _evaluate(self, mark: ClockAdvanced) -> None:
         """Read up to a mark and evaluate; all that came of it is in the outbox then."""
@@ -258,6 +266,7 @@ class Rounds:
 
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
+        await self._end_carrying()
         await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
 
     async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:

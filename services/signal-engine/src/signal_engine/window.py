@@ -87,8 +87,9 @@ class Anchored(NamedTuple):
 
 
 class Window:
-    """The last candles of one series, and which of them are pending; `held` ones of these wait (see `Windows.hold`).
-    `carried` is how far columns have come, by the names of those that are carried together (see `carrying.py`).
+    """The last candles of one series, and which of them are pending: `held` ones of these wait, or all do if it `waits`
+    (see `Windows.hold`). `carried` is how far columns have come, by the names of those that are carried together (see
+    `carrying.py`).
 
     Arrays are replaced, never changed in place (see `rows.py`).
     """
@@ -96,6 +97,7 @@ class Window:
     def __init__(self, series: Series, warm_up_candles: int) -> None:
         self.series = series
         self.held: Bools | None = None
+        self.waits = False
         self.carried: dict[tuple[str, ...], Carried] = {}
         self.newest_ms = -1
         """Open time of the newest candle; before the first candle, earlier than any."""
@@ -134,8 +136,22 @@ class Window:
 
     @property
     def ready(self) -> Bools:
-        """Pending candles that do not wait."""
+        """Pending candles that are not held."""
         return self.pending if self.held is None else self.pending & ~self.held
+
+    @property
+    def pending_count(self) -> int:
+        """How many candles are pending."""
+        return self._at_end if self._mask is None else int(np.count_nonzero(self._mask))
+
+    @property
+    def only_newest_pending(self) -> bool:
+        """As when live: nothing is pending but the newest candle."""
+        return self._mask is None and self._at_end == 1
+
+    def has(self, open_ms: int) -> bool:
+        """Whether there is a candle that opened then."""
+        return open_ms == self.newest_ms or bool(_are_among(np.array([open_ms]), self.opens)[0])
 
     def add(self, opens: Ints, values: Floats, *, pending: bool) -> Added:
         """Take in candles in ascending order; only those newer than the newest become pending."""
@@ -175,25 +191,25 @@ class Window:
     def ready_parts(self, warm_up_candles: int) -> Iterable[Anchored]:
         """What is ready, as `anchored` has it."""
         if self._mask is None and self.held is None and self._at_end:
-            found = self._newest(self._at_end, warm_up_candles)
-            return [found] if found else self.anchored(self.pending, warm_up_candles)
+            return self._ending(self._at_end, warm_up_candles)
         return self.anchored(self.ready, warm_up_candles)
 
-    def parts_opened(self, times: Ints, warm_up_candles: int) -> Iterable[Anchored]:
-        """The candles that opened at these times, as `anchored` has it."""
-        if len(times) == 1 and times[0] == self.newest_ms and (found := self._newest(1, warm_up_candles)):
-            return [found]
+    def parts_opened(self, times: Sequence[int], warm_up_candles: int) -> Iterable[Anchored]:
+        """The candles that opened at these times, ascending, as `anchored` has it."""
+        opened, last = np.array(times, np.int64), times[-1] == self.newest_ms
+        if last and np.array_equal(self.opens[-len(times) :], opened):
+            return self._ending(len(times), warm_up_candles)
         wanted = np.zeros(len(self.opens), np.bool_)
-        wanted[np.searchsorted(self.opens, times[_are_among(times, self.opens)])] = True
+        wanted[np.searchsorted(self.opens, opened[_are_among(opened, self.opens)])] = True
         return self.anchored(wanted, warm_up_candles)
 
-    def _newest(self, count: int, warm_up_candles: int) -> Anchored | None:
-        """The last candles, as `anchored` has them, if these are of one block: as nearly always."""
+    def _ending(self, count: int, warm_up_candles: int) -> Iterable[Anchored]:
+        """The last candles, as `anchored` has them: nearly always they are of one block."""
         block_ms = self.newest_ms // self._block_ms * self._block_ms
         if self.opens[-count] < block_ms:
-            return None
+            return self.anchored(np.arange(-len(self.opens), 0) >= -count, warm_up_candles)
         lo = int(self.opens.searchsorted(block_ms - warm_up_candles * self._length_ms))
-        return Anchored(lo, len(self.opens), block_ms, count)
+        return [Anchored(lo, len(self.opens), block_ms, count)]
 
     def anchored(self, wanted: Bools, warm_up_candles: int) -> Iterator[Anchored]:
         """Every block that holds wanted candles, with so many candles of time before it."""
@@ -215,7 +231,10 @@ class Window:
         return found
 
     def settle(self) -> bool:
-        """All ready candles have been evaluated; says whether none is left."""
+        """All pending candles that do not wait have been evaluated; says whether none is left."""
+        if self.waits:
+            self.waits = False
+            return False
         self._mask, self._at_end, self.held = self.held, 0, None
         if self._mask is not None and self._mask.any():
             return False

@@ -59,17 +59,31 @@ class Windows:
         """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
         names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
         for window in self._dirty.values():
-            ends_ms = window.newest_ms + window.series.length_ms
-            if ends_ms > time_ms and (above := self._above(window.series, higher)):
-                held = window.unseen(time_ms, above) & window.pending
+            window.waits, window.held = False, None
+            if window.newest_ms + window.series.length_ms <= time_ms or window.series.timeframe not in higher:
+                continue
+            if window.only_newest_pending:
+                window.waits = not self._sees(window, higher[window.series.timeframe])
+            else:
+                held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
                 window.held = held if held.any() else None
+
+    def _sees(self, window: Window, higher: Iterable[str]) -> bool:
+        """Whether of each of these timeframes the candle is there that a window's newest one looks at."""
+        (exchange, symbol, _), ends_ms = window.series, window.newest_ms + window.series.length_ms
+        for timeframe in higher:
+            _, above = self._windows.get(Series(exchange, symbol, timeframe)) or (0, None)
+            length_ms = TIMEFRAME_MS[timeframe]
+            if above is None or not above.has(ends_ms // length_ms * length_ms - length_ms):
+                return False
+        return True
 
     def resume(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
         """After a restart: what waited at a mark of `time_ms` is pending again."""
         for number, window in self._windows.values():
             if window.series.timeframe in self._judged:
                 window.pending = window.unseen(time_ms, self._above(window.series, higher))
-                if waiting := int(np.count_nonzero(window.pending)):
+                if waiting := window.pending_count:
                     self._dirty[number] = window
                     self.pending += waiting
 
@@ -95,7 +109,8 @@ class Windows:
         return found
 
     def _evaluated(self) -> list[tuple[int, Window]]:
-        return [one for one in sorted(self._dirty.items()) if one[1].series.timeframe in self._judged]
+        dirty = sorted(self._dirty.items())
+        return [one for one in dirty if not one[1].waits and one[1].series.timeframe in self._judged]
 
     def candles_of(self, timeframe: str, wanted: pl.DataFrame) -> tuple[Iterable[Live], Sequence[Series]]:
         """See `higher.CandlesOf`."""
@@ -106,7 +121,7 @@ class Windows:
         for series, times in opens.items():
             number, window = self._windows.get(series) or (0, None)
             if window is not None:
-                found = window.parts_opened(np.array(times, np.int64), self._warm_up_candles)
+                found = window.parts_opened(times, self._warm_up_candles)
                 parts += [(number, window, part) for part in found]
         return live(parts), self.series
 
@@ -125,7 +140,7 @@ class Windows:
     def settle(self) -> None:
         """What the last frames held has been evaluated."""
         self._dirty = {number: window for number, window in self._dirty.items() if not window.settle()}
-        self.pending = sum(int(np.count_nonzero(window.pending)) for window in self._dirty.values())
+        self.pending = sum(window.pending_count for window in self._dirty.values())
 
     def clear(self) -> None:
         """Forget every candle."""
