@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tocsin_common.bus.protocol import Bus
+from tocsin_common.bus.protocol import Bus, Entry
+from tocsin_common.changes import change_of, note_of
 from tocsin_common.config import Section
 from tocsin_common.documents import (
     AlertRule,
@@ -27,7 +28,7 @@ from tocsin_common.documents import (
     encode,
 )
 from tocsin_common.errors import ConfigError, Malformed
-from tocsin_common.events import DocumentChanged, DocumentKind
+from tocsin_common.events import DocumentKind
 from tocsin_common.streams import ALERT_RULES, PORTFOLIOS, SEEDED, SILENCES, SUBSCRIBERS, Bucket
 from tocsin_common.subjects import encode_token
 
@@ -105,11 +106,11 @@ async def _apply_one(bus: Bus, seed: Seed) -> SeedResult:
     if entry is None and ours is not None:
         return "kept"
     if entry is None:
-        await _state(bus, seed, await bucket.create(seed.key, seed.value))
+        await _write(bus, seed, 0)
     elif entry.value == seed.value:
         result = "unchanged"
     elif entry.value is not None and ours == _digest(entry.value):
-        await _state(bus, seed, await bucket.update(seed.key, seed.value, entry.revision))
+        await _write(bus, seed, entry.revision)
     else:
         return "kept"
     if ours != _digest(seed.value):
@@ -117,15 +118,16 @@ async def _apply_one(bus: Bus, seed: Seed) -> SeedResult:
     return result
 
 
-async def _state(bus: Bus, seed: Seed, revision: int) -> None:
-    if seed.bucket not in STATED:
-        return
-    now_ms = time.time_ns() // 1_000_000
-    kind = STATED[seed.bucket]
-    change = DocumentChanged(
-        kind=kind, id=seed.document_id, action="written", revision=revision, actor=None, via="seed", at_ms=now_ms
-    )
-    await bus.publish([change])
+async def _write(bus: Bus, seed: Seed, revision: int) -> None:
+    """Write the document in place of a revision (0: there is none), and state it where that is done."""
+    bucket, kind = bus.bucket(seed.bucket), STATED.get(seed.bucket)
+    note = note_of(None, "seed", time.time_ns() // 1_000_000) if kind else ""
+    if revision:
+        written = await bucket.update(seed.key, seed.value, revision, note=note)
+    else:
+        written = await bucket.create(seed.key, seed.value, note=note)
+    if kind:
+        await bus.publish([change_of(kind, Entry(seed.key, seed.value, written, note))])
 
 
 def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: list[str]) -> list[Any]:

@@ -68,6 +68,29 @@ async def test_all_gives_every_key_once_with_its_newest_value(bus: Bus) -> None:
     assert await bus.bucket(ALERT_RULES).all() == {}
 
 
+async def test_the_history_of_a_bucket_has_every_writing_with_its_note(bus: Bus) -> None:
+    bucket = bus.bucket(ALERT_RULES)
+    assert await bucket.history(after=0) == []
+    first = await bucket.create("a", b"1", note='{"by": "ann \\u00e9"}')
+    second = await bucket.update("a", b"2", first, note="n")
+    third = await bucket.put("b", b"3")
+    fourth = await bucket.delete("a", revision=second, note="gone")
+    written = [
+        Entry("a", b"1", first, '{"by": "ann \\u00e9"}'),
+        Entry("a", b"2", second, "n"),
+        Entry("b", b"3", third),
+        Entry("a", None, fourth, "gone"),
+    ]
+    found = await bucket.history(after=0)
+    assert found == written
+    assert all(entry.stored_ms > 1_600_000_000_000 for entry in found)
+    assert await bucket.history(after=second) == written[2:]
+    for n in range(9):
+        await bucket.put("b", str(n).encode())
+    kept = [entry.value for entry in await bucket.history(after=0) if entry.key == "b"]
+    assert kept == [str(n).encode() for n in range(1, 9)]  # its last eight
+
+
 async def test_a_watch_gives_what_is_there_and_then_every_change(bus: Bus) -> None:
     bucket = bus.bucket(ALERT_RULES)
     await bucket.put("gone", b"1")

@@ -17,6 +17,7 @@ from alerting.gateway import Gateway
 from alerting.intake import HandOver, Intake
 from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
+from alerting.management.stating import Stating
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
 from alerting.opener import Opener
@@ -67,6 +68,7 @@ async def serve(service: Service[Settings]) -> None:
         Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
     service.spawn(run_reports(service, directory, pipeline))
+    service.spawn(Stating(bus, metrics).watch(service.stop))
     service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
     for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)

@@ -33,6 +33,12 @@ class Metrics:
             ["kind", "action"],
             registry=registry,
         )
+        self.changes_stated_late = Counter(
+            "alerting_changes_stated_late",
+            "Changes of documents stated by another than their writer, who was killed before, or writes elsewhere.",
+            ["kind"],
+            registry=registry,
+        )
 
     def _of_deliveries(self, registry: CollectorRegistry) -> None:
         self.queued = Counter("alerting_deliveries_queued", "Deliveries opened.", ["channel"], registry=registry)

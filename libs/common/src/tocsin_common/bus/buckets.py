@@ -12,7 +12,7 @@ from tocsin_common.bus.answers import Headers
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.protocol import PAGE_MESSAGES, Entry
 from tocsin_common.bus.publishing import Publisher
-from tocsin_common.bus.reading import get_message, raw_page
+from tocsin_common.bus.reading import get_message, raw_page, time_ms
 from tocsin_common.bus.storing import Outgoing, new_id
 from tocsin_common.errors import Conflict, Unreachable
 from tocsin_common.streams import Bucket
@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 OPERATION = "KV-Operation"
 TTL = "Nats-TTL"
+NOTE = "Tocsin-Note"
 DELETED_TTL_S = 60
 """How long a bucket whose entries expire remembers that a key was deleted."""
 
@@ -42,21 +43,24 @@ class JetStreamKeyValue:
     async def put(self, key: str, value: bytes) -> int:
         return await self._write(key, value)
 
-    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
+    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None, note: str = "") -> int:
         last = await self._last(key)
         if last is not None and last.value is not None:
             raise Conflict(f"{self._bucket.name}: the key {key!r} exists already")
-        return await self._write(key, value, expected=last.revision if last else 0, headers=_lifetime(ttl_s))
+        return await self._write(key, value, expected=last.revision if last else 0, headers=_said(ttl_s, note))
 
-    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None) -> int:
-        return await self._write(key, value, expected=revision, headers=_lifetime(ttl_s))
+    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None, note: str = "") -> int:
+        return await self._write(key, value, expected=revision, headers=_said(ttl_s, note))
 
-    async def delete(self, key: str, *, revision: int | None = None) -> int:
-        lifetime = _lifetime(DELETED_TTL_S if self._bucket.expires else None)
-        return await self._write(key, b"", expected=revision, headers={OPERATION: "DEL", **lifetime})
+    async def delete(self, key: str, *, revision: int | None = None, note: str = "") -> int:
+        said = _said(DELETED_TTL_S if self._bucket.expires else None, note)
+        return await self._write(key, b"", expected=revision, headers={OPERATION: "DEL", **said})
 
     async def all(self) -> dict[str, Entry]:
         return {entry.key: entry for entry in _latest(await self._changes(0)) if entry.value is not None}
+
+    async def history(self, *, after: int) -> list[Entry]:
+        return await self._changes(after)
 
     async def watch(self) -> AsyncIterator[Entry]:
         wake = asyncio.Event()
@@ -87,7 +91,8 @@ class JetStreamKeyValue:
         if found is None:
             return None
         message, headers = found
-        return Entry(key, None if OPERATION in headers else message.data, message.seq)
+        value = None if OPERATION in headers else message.data
+        return Entry(key, value, message.seq, headers.get(NOTE, ""), message.stored_ms)
 
     async def _changes(self, after: int) -> list[Entry]:
         """Every entry written after a revision that is still kept, oldest first."""
@@ -110,7 +115,9 @@ class JetStreamKeyValue:
     def _entry(self, message: Msg) -> Entry:
         headers = message.headers or {}
         key = headers["Nats-Subject"].removeprefix(self._prefix)
-        return Entry(key, None if OPERATION in headers else message.data, int(headers["Nats-Sequence"]))
+        value = None if OPERATION in headers else message.data
+        written = int(headers["Nats-Sequence"]), headers.get(NOTE, ""), time_ms(headers["Nats-Time-Stamp"])
+        return Entry(key, value, *written)
 
     async def _write(
         self, key: str, value: bytes, *, expected: int | None = None, headers: Headers | None = None
@@ -125,8 +132,9 @@ def stream_name(bucket: Bucket) -> str:
     return f"KV_{bucket.name}"
 
 
-def _lifetime(ttl_s: int | None) -> Headers:
-    return {} if ttl_s is None else {TTL: f"{ttl_s}s"}
+def _said(ttl_s: int | None, note: str) -> Headers:
+    lifetime = {} if ttl_s is None else {TTL: f"{ttl_s}s"}
+    return {**lifetime, NOTE: note} if note else lifetime
 
 
 def _latest(entries: list[Entry]) -> list[Entry]:

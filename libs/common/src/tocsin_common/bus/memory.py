@@ -99,7 +99,7 @@ class MemoryBus:
         return MemoryConsumer(self._log(stream), _Position(Durable("follower", stream, subject), next_seq=after + 1))
 
     def bucket(self, bucket: Bucket) -> MemoryKeyValue:
-        return self._buckets.setdefault(bucket.name, MemoryKeyValue())
+        return self._buckets.setdefault(bucket.name, MemoryKeyValue(bucket.history, self._now_ms))
 
     async def request(self, endpoint: Endpoint[Q, R], question: Q, *, timeout_s: float = REQUEST_S) -> R:
         data, responders = serving.encoded(endpoint, question), self._responders[endpoint.subject]

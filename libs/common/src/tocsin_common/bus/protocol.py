@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tocsin_common.bus.serving import AT_ONCE, Handler, Q, R
@@ -87,11 +87,16 @@ class DurableState:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value of a bucket; `value` None: the key was deleted. `revision` grows with every write to the bucket."""
+    """A value of a bucket; `value` None: the key was deleted. `revision` grows with every write to the bucket.
+
+    `note` is what its writer said of the writing, `stored_ms` the server's clock.
+    """
 
     key: str
     value: bytes | None
     revision: int
+    note: str = ""
+    stored_ms: int = field(default=0, compare=False)
 
 
 class Reader(Protocol):
@@ -149,6 +154,7 @@ class KeyValue(Protocol):
 
     Where a bucket's entries may expire, a write with `ttl_s` is there for that long (whole seconds, at least 1; the
     server may take a second more), then it is as if the key had never been written: watches are not told.
+    A `note` is kept with the writing (ASCII, one line).
     """
 
     async def get(self, key: str) -> Entry | None: ...
@@ -157,19 +163,24 @@ class KeyValue(Protocol):
         """Write unconditionally, return the revision."""
         ...
 
-    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
+    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None, note: str = "") -> int:
         """Write only if the key does not exist. Raises Conflict."""
         ...
 
-    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None) -> int:
+    async def update(self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None, note: str = "") -> int:
         """Write only if `revision` is still the key's last. Raises Conflict."""
         ...
 
-    async def delete(self, key: str, *, revision: int | None = None) -> int:
+    async def delete(self, key: str, *, revision: int | None = None, note: str = "") -> int:
         """Delete, or only if `revision` is still the key's last; returns the revision that says so. Raises Conflict."""
         ...
 
     async def all(self) -> dict[str, Entry]: ...
+
+    async def history(self, *, after: int) -> list[Entry]:
+        """Every write and deletion after a revision that is still kept (the bucket's `history` of each key), oldest
+        first. The newest write to the bucket always is."""
+        ...
 
     def watch(self) -> AsyncIterator[Entry]:
         """Every current entry, then every change, for ever. Survives reconnects. Close it with `aclosing`."""

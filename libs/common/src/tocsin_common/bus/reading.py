@@ -151,7 +151,7 @@ async def get_message(connection: Connection, stream: str, what: dict[str, Any])
         stream=stream,
         subject=message["subject"],
         seq=message["seq"],
-        stored_ms=_ms(message["time"]),
+        stored_ms=time_ms(message["time"]),
         message_id=headers.get("Nats-Msg-Id", ""),
         data=base64.b64decode(message.get("data", "")),
         traceparent=headers.get(tracing.HEADER, ""),
@@ -183,7 +183,7 @@ def _received(stream: str, message: Msg) -> Received:
         stream=stream,
         subject=headers["Nats-Subject"],
         seq=int(headers["Nats-Sequence"]),
-        stored_ms=_ms(headers["Nats-Time-Stamp"]),
+        stored_ms=time_ms(headers["Nats-Time-Stamp"]),
         message_id=headers.get("Nats-Msg-Id", ""),
         data=message.data,
         traceparent=headers.get(tracing.HEADER, ""),
@@ -199,5 +199,6 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
-def _ms(time: str) -> int:
+def time_ms(time: str) -> int:
+    """A time as the server writes it, ms."""
     return int(datetime.fromisoformat(time).timestamp() * 1000)

@@ -14,7 +14,8 @@ DocumentKind = Literal["rule", "subscriber", "silence"]
 class DocumentChanged(Event, frozen=True, kw_only=True, tag="management.v1"):
     """Somebody wrote or deleted a document, which is at `revision` now. Nothing of its content is said.
 
-    `actor`: the subscriber who did it; None: an operator. `via`: the door they came through. `at_ms` is our clock.
+    `actor`: the subscriber who did it; None: an operator. `via`: the door they came through, `elsewhere` where they
+    wrote into the bucket by other means. `at_ms` is our clock.
     """
 
     kind: DocumentKind

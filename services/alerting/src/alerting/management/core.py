@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -18,9 +19,9 @@ from alerting.management.permissions import as_written_by, may_see
 from alerting.metrics import Metrics
 from alerting.reasons import Refused
 from tocsin_common.bus.protocol import Bus, Entry
+from tocsin_common.changes import change_of, note_of
 from tocsin_common.documents import encode
 from tocsin_common.errors import Conflict, Malformed, Rejected
-from tocsin_common.events import DocumentChanged
 from tocsin_common.requests.management import Actor
 from tocsin_common.subjects import encode_token
 
@@ -74,29 +75,24 @@ class Management:
         value = _checked(kind, document_id, document)
         if revision == 0:
             self._make_room(actor, kind)
-        bucket, key = self._bus.bucket(kind.bucket), encode_token(document_id)
-        try:
-            written = await (bucket.update(key, value, revision) if revision else bucket.create(key, value))
-        except Conflict:
-            entry = await bucket.get(key)
-            if entry is None or entry.value != value:
-                raise _conflict(kind, document_id, revision) from None
-            written = entry.revision
-        await self._state(actor, kind, document_id, Entry(key, value, written))
-        return Held(document, written)
+        entry = await self._written(kind, Entry(encode_token(document_id), value, revision, self._note(actor)))
+        if entry is None:
+            raise _conflict(kind, document_id, revision)
+        await self._state(kind, entry)
+        return Held(document, entry.revision)
 
     async def delete(self, actor: Actor, kind: Kind[D], document_id: str, revision: int) -> int:
         """Delete a document whose last writing is `revision`. Returns the revision of the deletion."""
         if not actor.is_operator:
             await self._check_deletable(actor, kind, document_id)
-        key = encode_token(document_id)
-        if await self._bus.bucket(kind.bucket).get(key) is None:
+        key, note, bucket = encode_token(document_id), self._note(actor), self._bus.bucket(kind.bucket)
+        if await bucket.get(key) is None:
             raise _not_found(kind, document_id)
         try:
-            deleted = await self._bus.bucket(kind.bucket).delete(key, revision=revision)
+            deleted = await bucket.delete(key, revision=revision, note=note)
         except Conflict:
             raise _conflict(kind, document_id, revision) from None
-        await self._state(actor, kind, document_id, Entry(key, None, deleted))
+        await self._state(kind, Entry(key, None, deleted, note))
         return deleted
 
     async def change(self, actor: Actor, kind: Kind[D], document_id: str, edit: Callable[[D], D]) -> Held[D]:
@@ -109,6 +105,23 @@ class Management:
                 if last or error.reason != Refused.CONFLICT:
                     raise
         raise AssertionError("the last try returns or raises")
+
+    async def _written(self, kind: Kind[D], wanted: Entry) -> Entry | None:
+        """The entry as it was written in place of the revision it has; one that stands already with the same value is
+        that. None: there is another."""
+        bucket, value = self._bus.bucket(kind.bucket), wanted.value or b""
+        try:
+            if wanted.revision:
+                written = await bucket.update(wanted.key, value, wanted.revision, note=wanted.note)
+            else:
+                written = await bucket.create(wanted.key, value, note=wanted.note)
+        except Conflict:
+            found = await bucket.get(wanted.key)
+            return found if found is not None and found.value == value else None
+        return replace(wanted, revision=written)
+
+    def _note(self, actor: Actor) -> str:
+        return note_of(actor.subscriber_id or None, actor.via, self._now_ms())
 
     async def _stored(self, kind: Kind[D], document_id: str) -> Held[D] | None:
         entry = await self._bus.bucket(kind.bucket).get(encode_token(document_id))
@@ -140,21 +153,13 @@ class Management:
         if sum(may_see(actor, one.document) for one in held.values()) >= MAX_OWN:
             raise Rejected(Refused.TOO_MANY, f"you have {MAX_OWN} {kind.name}s; delete some first")
 
-    async def _state(self, actor: Actor, kind: Kind[D], document_id: str, entry: Entry) -> None:
-        """Go by it, and say who did it."""
+    async def _state(self, kind: Kind[D], entry: Entry) -> None:
+        """Go by it, and say who did it. Killed before that, `stating` says the same."""
         self._directory.take(kind, entry)
-        change = DocumentChanged(
-            kind=kind.name,
-            id=document_id,
-            action="deleted" if entry.value is None else "written",
-            revision=entry.revision,
-            actor=actor.subscriber_id or None,
-            via=actor.via,
-            at_ms=self._now_ms(),
-        )
+        change = change_of(kind.name, entry)
         await self._bus.publish([change])
         self._metrics.documents_changed.labels(kind.name, change.action).inc()
-        log.info("document changed", kind=kind.name, id=document_id, action=change.action, revision=entry.revision)
+        log.info("document changed", kind=kind.name, id=change.id, action=change.action, revision=entry.revision)
 
 
 def _checked(kind: Kind[D], document_id: str, document: D) -> bytes:
