@@ -62,7 +62,7 @@ class DiscordServer(HttpServer):
 
 
 def check(body: dict[str, Any]) -> dict[str, str]:
-    """What Discord would refuse, by place."""
+    """What Discord would refuse, by place. Blanks at the ends of a text are not counted."""
     embeds = body.get("embeds") or []
     problems = {}
     if not body.get("content") and not embeds:
@@ -77,7 +77,7 @@ def check(body: dict[str, Any]) -> dict[str, str]:
         if len(fields) > FIELDS_MAX:
             problems["fields"] = f"Must be {FIELDS_MAX} or fewer in length."
         for field in fields:
-            sizes = {name: len(field.get(name) or "") for name in FIELD_LIMITS}
+            sizes = {name: len((field.get(name) or "").strip()) for name in FIELD_LIMITS}
             problems |= {f"fields.{name}": "wrong size" for name, n in sizes.items() if not 0 < n <= FIELD_LIMITS[name]}
     return problems
 
@@ -94,10 +94,11 @@ def plain(body: dict[str, Any]) -> str:
     for embed in body.get("embeds") or []:
         lines += [embed.get("title") or "", embed.get("description") or ""]
         lines += [f"{field['name']}: {field['value']}" for field in embed.get("fields") or []]
-    return _unescape("\n".join(line for line in lines if line))
+    return unescaped("\n".join(line for line in lines if line))
 
 
-def _unescape(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Text as Discord shows it."""
     result, position = "", 0
     while position < len(text):
         if text[position] == "\\" and position + 1 < len(text) and not text[position + 1].isalnum():

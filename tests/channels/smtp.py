@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import ssl
 import warnings
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from tests.channels.record import HTML_BODY, Fault, Recorder
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 MAIL_BYTES_MAX = 10 * 1024 * 1024
+_UNWANTED = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
+"""What servers refuse, or read as they like (RFC 5321, section 2.3.8 and 4.5.3.1.6)."""
 
 
 class _Closable(SMTP):
@@ -125,6 +128,8 @@ class _Handler:
         await self.server.asked()
         fault = self.server.next_fault()
         assert isinstance(envelope.content, bytes)
+        if _UNWANTED.search(envelope.content):
+            return "554 5.6.0 Bare line endings, NUL or a line beyond 998 bytes"
         mail = message_from_bytes(envelope.content, policy=mail_policy)
         assert isinstance(mail, EmailMessage)
         if fault is not None and not fault.after_accept:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 
 from aiohttp import web
 from tests.channels.http_server import HttpServer
@@ -27,52 +27,77 @@ class Unparsable(Exception):
     """The text's entities cannot be parsed."""
 
 
-class _Entities(HTMLParser):
-    """Telegram's HTML: few tags, all closed in order; everything else must be escaped."""
+_ENTITY = re.compile(r"&(?:#x(?P<hex>[0-9a-fA-F]+)|#(?P<decimal>[0-9]+)|(?P<name>[a-zA-Z]+));?")
+_NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"'}
+"""The only ones; whatever else looks like an entity is text."""
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.text = ""
-        self.bold: list[str] = []
-        self._open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
-            raise Unparsable(f'Unsupported start tag "{tag}"')
-        self._open.append(tag)
-        if tag == "b":
-            self.bold.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self._open or self._open.pop() != tag:
-            raise Unparsable(f'Unexpected end tag "{tag}"')
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self._open[-1:] == ["b"]:
-            self.bold[-1] += data
-
-    def handle_decl(self, decl: str) -> None:
-        raise Unparsable(f"Unsupported declaration {decl!r}")
-
-    def handle_comment(self, data: str) -> None:
-        raise Unparsable("Unsupported comment")
-
-    def finished(self) -> None:
-        self.close()
-        if self._open:
-            raise Unparsable(f'Can\'t find end tag corresponding to start tag "{self._open[-1]}"')
+_TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\s<>]*)(?:\s(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)?>")
+_BLANKED = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f]")
+_DROPPED = re.compile("[\r\u2028-\u202e\u030a\u0333\u033f]")
 
 
-def parse(text: str, parse_mode: str) -> _Entities:
-    """Plain text and entities of a message. Raises Unparsable."""
-    entities = _Entities()
-    if parse_mode.upper() == "HTML":
-        entities.feed(text)
-        entities.finished()
-    else:
-        entities.text = text
+@dataclass
+class Entities:
+    """What a message shows: its text, and which parts of it are bold."""
+
+    text: str = ""
+    bold: list[str] = field(default_factory=list)
+
+
+def parse(text: str, parse_mode: str) -> Entities:
+    """Plain text and entities of a message, cleaned as Telegram does. Raises Unparsable."""
+    entities = _parse_html(text) if parse_mode.upper() == "HTML" else Entities(text)
+    entities.text = cleaned(entities.text)
     return entities
+
+
+def cleaned(text: str) -> str:
+    """https://github.com/tdlib/td/blob/master/td/telegram/misc.cpp (clean_input_string), and blanks at the ends."""
+    return _DROPPED.sub("", _BLANKED.sub(" ", text)).strip()
+
+
+def _parse_html(text: str) -> Entities:
+    """Few tags, all closed in order; every other `<` has to be escaped, and few entities are known.
+
+    https://core.telegram.org/bots/api#html-style
+    """
+    entities, opened, place = Entities(), list[str](), 0
+    while place < len(text):
+        char, found = text[place], None
+        if char == "<":
+            found = _TAG.match(text, place)
+            _open_or_close(found, opened, entities)
+            char = ""
+        elif char == "&" and (found := _ENTITY.match(text, place)):
+            char = _char_of(found)
+            found = found if char else None
+            char = char or "&"
+        place = found.end() if found else place + 1
+        entities.text += char
+        if opened[-1:] == ["b"]:
+            entities.bold[-1] += char
+    if opened:
+        raise Unparsable(f'Can\'t find end tag corresponding to start tag "{opened[-1]}"')
+    return entities
+
+
+def _open_or_close(tag: re.Match[str] | None, opened: list[str], entities: Entities) -> None:
+    name = tag["name"].lower() if tag else ""
+    if tag is None or (not tag["end"] and name not in TAGS):
+        raise Unparsable(f'Unsupported start tag "{name}"')
+    if not tag["end"]:
+        opened.append(name)
+        entities.bold += [""] if name == "b" else []
+    elif not opened or opened.pop() != name:
+        raise Unparsable(f'Unexpected end tag "{name}"')
+
+
+def _char_of(entity: re.Match[str]) -> str:
+    """Empty where it is none."""
+    if entity["name"]:
+        return _NAMED.get(entity["name"], "")
+    code = int(entity["hex"], 16) if entity["hex"] else int(entity["decimal"])
+    return chr(code) if 0 < code < 0x10FFFF else ""
 
 
 @dataclass

@@ -26,6 +26,8 @@ from tests.channels import (
     TelegramServer,
     WebhookServer,
 )
+from tests.channels.seen import SEEN
+from tests.hostile import CORPUS, flat, shows
 from tests.names import NO_ANSWER, NO_SUCH_NAME, PORT_VARIABLE, SERVER_FAILURE, NameServer, getaddrinfo
 
 from alerting.channels import Ambiguous, Channel, Message, Original
@@ -392,31 +394,23 @@ async def test_text_beyond_every_limit_still_arrives_and_says_that_it_was_cut(
     assert rig.name == "webhook" or "\N{HORIZONTAL ELLIPSIS}" in text
 
 
-@pytest.mark.parametrize(
-    "injection",
-    [
-        "<b>bold</b> <script>alert(1)</script> &amp; <!-- x -->",
-        "**bold** __under__ ~~gone~~ `code` ||hidden|| [link](https://example.org) > quote",
-        "# heading\n- item\n+ item",
-        "<@123> @everyone <#42> <:emoji:1>",
-        "back\\slash \\* \\\\",
-    ],
-)
-async def test_markup_in_the_content_shows_as_text(rig: Rig, message: Message, injection: str) -> None:
-    hostile = replace(message, title=injection, text=injection, fields={"Rule": injection})
-    await rig.channel.send(hostile, rig.destination)
-    text = rig.server.accepted[0].text
-    assert injection in text.replace("\r\n", "\n")
-    assert text.splitlines()[0] == " ".join(injection.split())
-
-
-async def test_a_line_break_in_the_title_adds_no_line_and_no_header(rig: Rig, message: Message) -> None:
-    hostile = replace(message, title="Long\r\nBcc: eve@example.org\r\n\r\nbody")
-    await rig.channel.send(hostile, rig.destination)
-    accepted = rig.server.accepted[0]
-    assert accepted.text.splitlines()[0] == "Long Bcc: eve@example.org body"
-    assert "Bcc" not in accepted.headers
-    assert "eve" not in accepted.address
+@pytest.mark.parametrize("message", [None], indirect=True, ids=["text"])
+async def test_whatever_anybody_wrote_shows_as_text_in_every_place(rig: Rig, message: Message) -> None:
+    """What is seen is what was written, no less and no more: nothing acts, nothing is added, nothing breaks out."""
+    for number, (given, text) in enumerate(CORPUS.items()):
+        fields = {f"label {given}": given, "last": "one"}
+        hostile = replace(message, delivery_id=f"d{number:025}", title=f"title {given}", text=given, fields=fields)
+        await rig.channel.send(hostile, rig.destination)
+        accepted = rig.server.accepted[-1]
+        labels = {flat(f"label {text}"): flat(text), "last": "one"}
+        for seen in SEEN[rig.name](accepted, labels):
+            assert shows(seen.title, flat(f"title {text}"))
+            assert shows(seen.text, text)
+            for label, value in seen.fields.items():
+                assert [one for one in labels if shows(label, one) and shows(value, labels[one])], (label, value)
+        assert accepted.headers.keys() == rig.server.accepted[0].headers.keys()
+        assert accepted.address == rig.server.accepted[0].address
+    assert len(rig.server.accepted) == len(CORPUS)
 
 
 async def test_secrets_show_neither_in_logs_nor_in_errors(

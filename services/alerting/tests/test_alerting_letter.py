@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from alerting.channels import Message
 from alerting.channels.letter import PICTURE_ID, page, plain
+from alerting.channels.text import one_line, shown
 from alerting.voice import Voice
 
 
@@ -44,8 +45,8 @@ def test_whatever_is_said_shows_as_text(title: str, text: str, name: str, value:
     usual = Reader(page(message("t", "t", {"n": "v"}))).tags
     hostile = Reader(page(message(title, f"<b>{text}</b>", {name: f"</td><script>{value}"})))
     assert hostile.tags == usual
-    assert f"<b>{text}</b>" in hostile.shown
-    assert f"</td><script>{value}" in hostile.shown
+    assert {line.strip() for line in shown(f"<b>{text}</b>").splitlines()} <= {*hostile.shown, ""}
+    assert one_line(f"</td><script>{value}") in hostile.shown
 
 
 def test_all_that_a_letter_adds_is_in_its_readers_language() -> None:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import get_args
 
-from alerting.channels.text import cut
+from alerting.channels.text import cut, shown
 from tocsin_common.events import Language
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -30,12 +30,11 @@ class Phrases:
 
     def __call__(self, key: str, **values: object) -> str:
         """The sentence of a key with its values, HTML."""
-        shown = {name: html.escape(cut(str(value), VALUE_MAX)) for name, value in values.items()}
-        return self._texts[key].format_map(shown)
+        return self._texts[key].format_map({name: html.escape(_short(value)) for name, value in values.items()})
 
     def plain(self, key: str, **values: object) -> str:
         """The same for a button or a toast, which know no HTML."""
-        return self._texts[key].format_map(values)
+        return self._texts[key].format_map({name: _short(value) for name, value in values.items()})
 
     def text(self, key: str) -> str:
         """A sentence as it stands in the file."""
@@ -48,6 +47,10 @@ class Phrases:
         """The texts of a section as they stand there: `command` and `operator` say what each command does."""
         prefix = f"{name}."
         return {key.removeprefix(prefix): text for key, text in self._texts.items() if key.startswith(prefix)}
+
+
+def _short(value: object) -> str:
+    return cut(shown(str(value)), VALUE_MAX)
 
 
 @cache

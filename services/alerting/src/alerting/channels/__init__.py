@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from alerting.channels.text import one_line, shown
 from alerting.voice import RECORD, Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
@@ -45,6 +46,9 @@ class Original:
 class Message:
     """What is delivered: plain text, which a channel escapes into its own markup. `ts_ms` is the market time.
 
+    Whoever wrote it, title and fields are one line each, and nothing in them or the text acts on what stands around it
+    (see `text.shown`); fields without a name or value are left out.
+
     `picture` is a PNG; it says nothing that the text does not say. `silent`: it should make no sound where it arrives.
     `voice` is how it was written, for what a channel adds, `subscriber_id` whom it was written to. `action`: what its
     reader is asked to do, and where. `answers`: it is news of what the original told.
@@ -62,6 +66,12 @@ class Message:
     subscriber_id: str = ""
     action: Action | None = None
     answers: Original | None = None
+
+    def __post_init__(self) -> None:
+        said = {one_line(name): one_line(value) for name, value in self.fields.items()}
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "text", shown(self.text))
+        object.__setattr__(self, "fields", {name: value for name, value in said.items() if name and value})
 
 
 class Channel(Protocol):

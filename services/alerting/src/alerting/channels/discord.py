@@ -17,7 +17,7 @@ from yarl import URL
 
 from alerting.channels import Ambiguous, Message, Original
 from alerting.channels.http import Answer, Outbound
-from alerting.channels.text import cut, one_line, utf16_length
+from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
@@ -28,7 +28,7 @@ TITLE_MAX, DESCRIPTION_MAX, FIELDS_MAX, FIELD_NAME_MAX, FIELD_VALUE_MAX, EMBED_M
 SUPPRESS_NOTIFICATIONS = 1 << 12
 """https://discord.com/developers/docs/resources/message#message-object-message-flags"""
 
-MARKUP = re.compile(r"[\\*_~`|\[\]<>]|^\s*[#+-]", re.MULTILINE)
+MARKUP = re.compile(r"[\\*_~`|\[\]<>]|^ *(?:[#+-]|\d+\.)", re.MULTILINE)
 """What Discord would read as formatting: anywhere in a line, and headings and lists at its beginning."""
 
 
@@ -80,15 +80,15 @@ class Discord:
 
 def payload(message: Message, link: str | None = None) -> dict[str, object]:
     """One embed within Discord's limits; nobody is mentioned, and markup in the text stays text."""
-    title = escaped(one_line(message.title), TITLE_MAX)
+    title = escaped(message.title, TITLE_MAX)
     moment = datetime.fromtimestamp(message.ts_ms / 1000, UTC).isoformat()
     link = message.action.url if message.action else link
     embed = DiscordEmbed(title=title, timestamp=moment, url=link)
     room = EMBED_MAX - utf16_length(title)
     for name, value in list(message.fields.items())[:FIELDS_MAX]:
-        label, content = escaped(one_line(name), FIELD_NAME_MAX), escaped(value, FIELD_VALUE_MAX)
+        label, content = escaped(name, FIELD_NAME_MAX), escaped(value, FIELD_VALUE_MAX)
         size = utf16_length(label) + utf16_length(content)
-        if label and content and size <= room:
+        if size <= room:
             embed.add_embed_field(name=label, value=content)
             room -= size
     if message.text:
@@ -100,7 +100,7 @@ def payload(message: Message, link: str | None = None) -> dict[str, object]:
 
 def escaped(text: str, limit: int) -> str:
     """Escape markup and cut to the limit, which holds for the escaped text; no escape is split."""
-    kept = text
+    kept = cut(text, limit)
     while (excess := utf16_length(result := MARKUP.sub(_escape, kept)) - limit) > 0:
         kept = cut(text, utf16_length(kept) - max(1, excess // 2))
     return result

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.errors import MessageError
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as MAIL_POLICY
@@ -113,6 +114,22 @@ class _Url(str):
         return f"{self.name}: <{self}>{policy.linesep}"
 
 
+class _Encoded(str):
+    """A subject in encoded words (RFC 2047), all of it. The library would first decode what looks like an encoded word
+    and may hold line breaks, and so further headers."""
+
+    name = "Subject"
+
+    def fold(self, *, policy: Policy) -> str:
+        words = Header(self, "utf-8", header_name=self.name).encode(linesep=policy.linesep)
+        return f"{self.name}: {words}{policy.linesep}"
+
+
+def subject(title: str) -> str:
+    """One line as a header that mail programs show as it is."""
+    return title if title.isascii() and "=?" not in title else _Encoded(title)
+
+
 def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str = "") -> EmailMessage:
     """The mail, as text and as HTML; `unsubscribe` is the URL that ends them. Raises Rejected for a recipient that is
     not one plain address."""
@@ -123,7 +140,7 @@ def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str =
     except (MessageError, ValueError, IndexError):
         raise Rejected(Undelivered.BAD_ADDRESS, "not an e-mail address") from None
     mail["From"] = Address(name, addr_spec=address)
-    mail["Subject"] = cut(one_line(message.title), SUBJECT_MAX)
+    mail["Subject"] = subject(cut(message.title, SUBJECT_MAX))
     mail["Date"] = datetime.now(UTC)
     domain = address.rpartition("@")[2]
     mail["Message-ID"] = f"<{message.delivery_id}@{domain}>"

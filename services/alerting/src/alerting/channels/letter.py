@@ -98,7 +98,7 @@ _UNSUBSCRIBE = Template('<a href="$url" class="dim" style="color:#8a93a1;text-de
 def plain(message: Message, unsubscribe: str = "") -> str:
     """Text, then one aligned line per field, then the links."""
     width = max((len(name) for name in message.fields), default=0)
-    lines = [f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.fields.items()]
+    lines = [f"{name + ':':<{width + 1}} {value}" for name, value in message.fields.items()]
     links = [f"{message.action.label}: {message.action.url}"] if message.action else []
     links += [f"{message.voice.say('letter.unsubscribe')}: {unsubscribe}"] if unsubscribe else []
     parts = (cut(message.text, TEXT_MAX), "\n".join(lines), "\n".join(links))
@@ -107,11 +107,10 @@ def plain(message: Message, unsubscribe: str = "") -> str:
 
 def page(message: Message, unsubscribe: str = "") -> str:
     """A card with title, text, picture, fields and what is to be done; below, how to get no more of them."""
-    title = html.escape(one_line(message.title))
+    title = html.escape(message.title)
     text = html.escape(cut(message.text, TEXT_MAX)).replace("\n", "<br>\n")
     rows = "".join(
-        _ROW.substitute(name=html.escape(one_line(name)), value=html.escape(value))
-        for name, value in message.fields.items()
+        _ROW.substitute(name=html.escape(name), value=html.escape(value)) for name, value in message.fields.items()
     )
     return _PAGE.substitute(
         preview=html.escape(cut(one_line(message.text), PREVIEW_MAX)),

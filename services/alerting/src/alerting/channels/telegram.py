@@ -24,7 +24,7 @@ from telegram.error import (
 from telegram.request import HTTPXRequest
 
 from alerting.channels import Ambiguous, Message
-from alerting.channels.text import cut, one_line, utf16_length
+from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable, TocsinError
@@ -38,7 +38,7 @@ CAPTION_MAX = 1024
 UPLOADED_MAX = 64
 """Pictures whose ids are remembered, the newest."""
 
-TITLE_MAX, FIELDS_MAX = 256, 2048
+TITLE_MAX, FIELDS_MAX, FIELD_MAX = 256, 2048, 512
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -148,9 +148,9 @@ def meaning(error: TelegramError) -> TocsinError:
 
 def markup(message: Message) -> str:
     """Telegram's HTML: title in bold, text, fields. Cut before escaping, so no entity breaks."""
-    title = cut(one_line(message.title), TITLE_MAX)
+    title = cut(message.title, TITLE_MAX)
     lines, room = [], FIELDS_MAX
-    for name, value in message.fields.items():
+    for name, value in ((cut(name, FIELD_MAX), cut(value, FIELD_MAX)) for name, value in message.fields.items()):
         size = utf16_length(name) + utf16_length(value) + len("\n: ")
         if size <= room:
             lines.append(f"<b>{html.escape(name)}</b>: {html.escape(value)}")

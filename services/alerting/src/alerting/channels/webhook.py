@@ -13,7 +13,6 @@ import msgspec
 
 from alerting.channels import Message
 from alerting.channels.http import Outbound
-from alerting.channels.text import one_line
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected
@@ -52,7 +51,7 @@ def payload(message: Message) -> bytes:
             "data": {
                 "alert_id": message.alert_id,
                 "delivery_id": message.delivery_id,
-                "title": one_line(message.title),
+                "title": message.title,
                 "text": message.text,
                 "fields": dict(message.fields),
                 "ts_ms": message.ts_ms,

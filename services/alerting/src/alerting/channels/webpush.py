@@ -18,7 +18,7 @@ from yarl import URL
 
 from alerting.channels import Message
 from alerting.channels.http import Outbound
-from alerting.channels.text import cut, one_line, utf16_length
+from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected
@@ -96,7 +96,7 @@ def payload(message: Message) -> bytes:
     """What the browser's service worker gets: title and text cut, and as many fields as PLAIN_MAX bytes leave room."""
     fields: dict[str, str] = {}
     said = {
-        "title": _fitting(one_line(message.title), TITLE_MAX),
+        "title": _fitting(message.title, TITLE_MAX),
         "body": _fitting(message.text, BODY_MAX),
         "fields": fields,
         "alert_id": message.alert_id,
@@ -109,7 +109,7 @@ def payload(message: Message) -> bytes:
         said["url"] = message.action.url
     room = PLAIN_MAX - len(msgspec.json.encode(said))
     for name, value in message.fields.items():
-        label, content = _fitting(one_line(name), FIELD_MAX), _fitting(value, FIELD_MAX)
+        label, content = _fitting(name, FIELD_MAX), _fitting(value, FIELD_MAX)
         size = len(msgspec.json.encode({label: content}))
         if size <= room:
             fields[label] = content

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from alerting.channels.text import one_line
 from alerting.content import Content
 from alerting.digests.later import LATE_BOX
 from alerting.voice import Voice
@@ -52,7 +53,7 @@ def _reason(lines: Sequence[DigestLine]) -> AsideReason:
 
 def _each(lines: Iterable[DigestLine], voice: Voice) -> Iterator[str]:
     for line in lines:
-        yield voice.say("digest.line", moment=voice.moment(line.ts_ms), title=line.title)
+        yield voice.say("digest.line", moment=voice.moment(line.ts_ms), title=one_line(line.title))
 
 
 def _grouped(lines: Sequence[DigestLine], voice: Voice) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _grouped(lines: Sequence[DigestLine], voice: Voice) -> Iterator[str]:
     for (symbol, strategy, kind), count in listed:
         what = words(strategy) if strategy else voice.say(f"kind.{kind}")
         about = f"{symbol}, {what}" if symbol else what
-        yield voice.say("digest.group", count=f"{count:,}", about=about)
+        yield voice.say("digest.group", count=f"{count:,}", about=one_line(about))
     rest = len(lines) - sum(count for _, count in listed)
     if rest:
         yield voice.say("digest.more", count=f"{rest:,}")

@@ -13,7 +13,7 @@ from apprise.plugins import NotifyBase, url_to_dict
 from alerting.channels import Message
 from alerting.channels.apprise.asking import Requests
 from alerting.channels.letter import plain
-from alerting.channels.text import cut, one_line, utf16_length
+from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.errors import Rejected
 
@@ -72,7 +72,7 @@ def service_at(address: str, services: Set[str], asset: AppriseAsset | None = No
 
 def fitting(message: Message, service: NotifyBase) -> tuple[str, str]:
     """Title and text within what a service takes, cut as every channel cuts them."""
-    title = cut(one_line(message.title), min(TITLE_MAX, service.title_maxlen or TITLE_MAX))
+    title = cut(message.title, min(TITLE_MAX, service.title_maxlen or TITLE_MAX))
     text = plain(message).strip()
     room = service.body_maxlen - (0 if service.title_maxlen else utf16_length(title) + len("\r\n"))
     units = min(utf16_length(text), room)
