@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from tests.managed import NOW_MS
 
+from alerting.directory import Directory
 from alerting.metrics import Metrics
-from alerting.rules import Rules
+from alerting.opener import Opener
 from alerting.unpublished import Unpublished, missing
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.documents import IndicatorRule
-from tocsin_common.events import AlertSuppressed, IndicatorsOffered
-from tocsin_common.streams import ALERTS
+from tocsin_common.documents import Destination, IndicatorRule, Subscriber
+from tocsin_common.events import AlertRaised, AlertSuppressed, DeliveryChanged, IndicatorsOffered, SendDue
+from tocsin_common.streams import ALERTS, DELIVERIES, SEND
 
 OFFER = IndicatorsOffered(columns=["rsi_14", "ema_200"], timeframes=["15m", "1h"], at_ms=5)
 
@@ -46,11 +50,17 @@ def test_without_any_column_not_even_closes_are_published() -> None:
 class Looking:
     """One life of the watch over rules."""
 
-    def __init__(self, bus: MemoryBus, *rules: IndicatorRule, revision: int = 1) -> None:
-        self.registry, book = CollectorRegistry(), Rules()
+    def __init__(
+        self, bus: MemoryBus, *rules: IndicatorRule, revision: int = 1, subscribers: Sequence[Subscriber] = ()
+    ) -> None:
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
+        directory = Directory(bus, metrics)
         for rule in rules:
-            book.put(rule, revision)
-        self.unpublished = Unpublished(bus, book, Metrics(self.registry))
+            directory.rules.put(rule, revision)
+        directory.subscribers.update({one.subscriber_id: one for one in subscribers})
+        opener = Opener(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS)
+        self.unpublished = Unpublished(bus, opener, metrics)
 
     async def look(self) -> float | None:
         """Look; how many rules cannot ring."""
@@ -91,3 +101,64 @@ async def test_what_was_added_since_counts_no_more(memory_bus: MemoryBus) -> Non
     assert await looking.look() == 1
     await memory_bus.publish([msgspec.structs.replace(OFFER, columns=["ema_20"], at_ms=6)])
     assert await looking.look() == 0
+
+
+BELL = Destination(channel="console", address="x")
+ANN = Subscriber(subscriber_id="ann", name="Ann", destinations=[BELL], language="id")
+BOB = Subscriber(subscriber_id="bob", name="Bob", destinations=[BELL])
+ANNS = a_rule(left="ema_20", name="Tren", owner="ann", subscribers=["ann", "bob"])
+
+
+async def sent(bus: MemoryBus) -> list[SendDue]:
+    last = (await bus.stream_state(SEND)).last_seq
+    found = [message.event() for message in await bus.reader(SEND, after=0).through(last)]
+    return [event for event in found if isinstance(event, SendDue)]
+
+
+async def test_its_owner_is_told_once_in_their_language(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    for _ in range(2):
+        life = Looking(memory_bus, ANNS, subscribers=[ANN, BOB])
+        await life.look()
+        await life.look()
+        for stream in (ALERTS, DELIVERIES, SEND):
+            memory_bus._log(stream).ids.clear()  # the server's duplicate window is over
+    [due] = await sent(memory_bus)
+    assert (due.subscriber_id, due.title, due.kind) == ("ann", "Aturan Anda 'Tren' tidak bisa berbunyi", "notice")
+    assert due.text.endswith("ubah aturannya: tambahkan ema_20 ke signal_engine.indicators.")
+    await Looking(memory_bus, ANNS, revision=2, subscribers=[ANN, BOB]).look()
+    assert len(await sent(memory_bus)) == 2
+
+
+async def test_of_a_rule_without_an_owner_those_who_wait_for_it_are_told(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    await Looking(memory_bus, replace(ANNS, owner="gone"), subscribers=[ANN, BOB]).look()
+    assert {due.subscriber_id: due.title for due in await sent(memory_bus)} == {
+        "ann": "Aturan Anda 'Tren' tidak bisa berbunyi",
+        "bob": "Your rule 'Tren' cannot ring",
+    }
+
+
+async def test_who_does_not_listen_now_is_told_when_they_do(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    muted = replace(ANN, muted_until_ms=NOW_MS + 1)
+    life = Looking(memory_bus, ANNS, subscribers=[muted])
+    await life.look()
+    assert await sent(memory_bus) == []
+    await Looking(memory_bus, ANNS, subscribers=[ANN]).look()
+    assert len(await sent(memory_bus)) == 1
+
+
+async def test_a_crash_between_the_statement_and_its_deliveries_is_mended(memory_bus: MemoryBus) -> None:
+    await memory_bus.publish([OFFER])
+    await Looking(memory_bus, ANNS, subscribers=[ANN]).look()
+    for stream in (DELIVERIES, SEND):
+        memory_bus.purge(stream, before=2)
+        memory_bus._log(stream).ids.clear()
+    await Looking(memory_bus, ANNS, subscribers=[ANN]).look()
+    assert len(await sent(memory_bus)) == 1
+    last = (await memory_bus.stream_state(ALERTS)).last_seq
+    alerts = [message.event() for message in await memory_bus.reader(ALERTS, after=0).through(last)]
+    assert [type(one) for one in alerts] == [AlertSuppressed, AlertRaised]
+    ledger = await memory_bus.page(DELIVERIES, "deliveries.>")
+    assert [isinstance(message.event(), DeliveryChanged) for message in ledger] == [True]

@@ -69,7 +69,7 @@ async def serve(service: Service[Settings]) -> None:
     )
     service.spawn(run_reports(service, directory, pipeline))
     service.spawn(Stating(bus, metrics).watch(service.stop))
-    service.spawn(Unpublished(bus, directory.rules, metrics).watch(service.stop))
+    service.spawn(Unpublished(bus, opener, metrics).watch(service.stop))
     for durable in ALERTING:
         intake = Intake(bus, durable, directory.rules, pipeline, metrics, hand_over)
         service.spawn(service.consume_in_order(durable, intake.handle, after=await intake.start()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alerting.indicators import Reached
@@ -10,6 +11,7 @@ from alerting.paper import Drawdown, Opened
 from alerting.prices import Crossing
 from alerting.reports.reported import Reported
 from alerting.system import Trouble
+from alerting.voice import Voice
 from alerting.volumes import Spike
 from tocsin_common.documents import Rule
 from tocsin_common.events import AlertKind, FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
@@ -38,10 +40,28 @@ class Notice:
     symbol: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """We have something to say to somebody about what is theirs. `key` names the texts, `given` what stands in them in
+    a voice; `symbol` says what it is about, and is of no other."""
+
+    cause_id: str
+    ts_ms: int
+    key: str
+    given: Callable[[Voice], Mapping[str, str]]
+    symbol: str
+    exchange: str = "notice"
+
+    def said(self, voice: Voice) -> tuple[str, str]:
+        """Title and text."""
+        given = self.given(voice)
+        return voice.say(f"{self.key}.title", **given), voice.say(f"{self.key}.text", **given)
+
+
 Stored = SignalRaised | OutcomeMeasured | FeedChanged | OrderFilled
 """Events that are causes as they are."""
 
-Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Reported | Trial | Notice
+Found = Crossing | Move | Spike | Reached | Opened | Drawdown | Trouble | Reported | Trial | Notice | Personal
 """What was found in events."""
 
 Cause = Stored | Found
@@ -61,6 +81,7 @@ KINDS: dict[type[Cause], AlertKind] = {
     Reported: "report",
     Trial: "test",
     Notice: "notice",
+    Personal: "notice",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alerting.causes import Cause, Match, Notice, Trial
+from alerting.causes import Cause, Match, Notice, Personal, Trial
 from alerting.content import Content
 from alerting.indicators import CLOSE, Reached
 from alerting.moves import Move
@@ -61,6 +61,8 @@ def of_cause(cause: Cause, rule_name: str, voice: Voice) -> Content:
             return Content(voice.say("test.title"), voice.say("test.text"), {})
         case Notice():
             return Content(voice.say("notice.title"), cause.text, {})
+        case Personal():
+            return Content(*cause.said(voice), {})
     return of_spike(cause, rule_name, voice)
 
 
