@@ -131,14 +131,10 @@ def subject(title: str) -> str:
 
 
 def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str = "") -> EmailMessage:
-    """The mail, as text and as HTML; `unsubscribe` is the URL that ends them. Raises Rejected for a recipient that is
-    not one plain address."""
+    """The mail, as text and as HTML; `unsubscribe` is the URL that ends them. Raises Rejected (see `addressed`)."""
     name, address = parseaddr(sender)
     mail = EmailMessage(policy=MAIL_POLICY)
-    try:
-        mail["To"] = Address(addr_spec=recipient)
-    except (MessageError, ValueError, IndexError):
-        raise Rejected(Undelivered.BAD_ADDRESS, "not an e-mail address") from None
+    mail["To"] = addressed(recipient)
     mail["From"] = Address(name, addr_spec=address)
     mail["Subject"] = subject(cut(message.title, SUBJECT_MAX))
     mail["Date"] = datetime.now(UTC)
@@ -155,6 +151,18 @@ def compose(message: Message, *, sender: str, recipient: str, unsubscribe: str =
     if message.picture is not None:
         illustrate(mail, message.picture)
     return mail
+
+
+def addressed(recipient: str) -> Address:
+    """The recipient of a mail. Raises Rejected for what is not one plain address at a domain: `[127.0.0.1]` would send
+    the server there."""
+    try:
+        address = Address(addr_spec=recipient)
+    except (MessageError, ValueError, IndexError):
+        raise Rejected(Undelivered.BAD_ADDRESS, "not an e-mail address") from None
+    if not address.username or not address.domain or address.domain.startswith("["):
+        raise Rejected(Undelivered.BAD_ADDRESS, "not an e-mail address at a domain")
+    return address
 
 
 def illustrate(mail: EmailMessage, picture: bytes) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -31,6 +31,12 @@ IDLE_S = 10.0
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address, which is the one to judge."""
+
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that is given to anybody (RFC 4291, section 2.4). The library takes more for global: `::127.0.0.1`, `fec0::1`."""
+
+SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+"""What else the library takes for global, and is not (https://www.iana.org/assignments/iana-ipv4-special-registry)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,9 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         embedded = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
         if embedded:
             return is_public(embedded)
-    return address.is_global and not address.is_multicast
+        if address not in GLOBAL_UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL)
 
 
 def judge(status: int, headers: Mapping[str, str]) -> None:
