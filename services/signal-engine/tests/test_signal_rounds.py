@@ -328,7 +328,7 @@ async def test_metrics_count_signals_candles_and_the_latency_of_live_markets_onl
 async def test_a_mark_that_waits_comes_before_what_only_saves_time(
     minutes: pl.DataFrame, candles_event: Chunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signal_engine.rounds.CARRIED_AT_ONCE", 1)
+    monkeypatch.setattr("signal_engine.ahead.CARRIED_AT_ONCE", 1)
     bus = MemoryBus()
     service = Service(bus, random.Random(0), mortal=False)
     await service.rounds.resume()

@@ -16,6 +16,7 @@ from typing import cast
 import msgspec
 import structlog
 
+from signal_engine.ahead import WorkAhead
 from signal_engine.engine import Engine
 from signal_engine.intake import Intake
 from signal_engine.keeping import Keeping
@@ -47,9 +48,6 @@ WARM_UP_STEP = 5_000
 SLICE_CANDLES = 5_000
 """Candles evaluated at a time. A mark of a replay stands for more, and what else is due (leases, above all) must not
 wait for all of them."""
-
-CARRIED_AT_ONCE = 128
-"""Windows prepared for their next candles at a time: some 10 ms, for which the next marks may have to wait."""
 
 BREATH_EVERY_S, BREATH_S = 0.2, 0.002
 """How often, and at least for how long, many candles let others go on."""
@@ -96,6 +94,7 @@ class Rounds:
         self._snapshot_messages = snapshot_messages
         self._partitions, self._writer = partitions, writer
         self._breathe, self._breath_s = breathe, 0.0
+        self._ahead = WorkAhead(engine, metrics, breathe)
         self._intake = Intake(engine.timeframes, partitions, engine.across.timeframes if engine.across else ())
         self._outbox = Outbox(bus, store or self._store)
         self._measuring = Measuring(metrics, slow_round_s)
@@ -103,7 +102,6 @@ class Rounds:
         self._candles = 0
         self._reader: Reader
         self._keeping: Keeping
-        self._carrying: asyncio.Task[None] | None = None
         self._between_rounds = False
         self._resumed = False
 
@@ -113,7 +111,7 @@ class Rounds:
 
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
-        await self._end_carrying()
+        await self._ahead.end()
         started = time.monotonic()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
@@ -128,7 +126,7 @@ class Rounds:
         self._tell_quarantined(time_ms)
         await self._outbox.publish()
         self._resumed = self._between_rounds = True
-        self._begin_carrying()
+        self._ahead.begin()
         took_s = time.monotonic() - started
         log.info("resumed", candles_seq=through, signals_seq=self._outbox.signals_seq, seconds=took_s)
 
@@ -165,14 +163,14 @@ class Rounds:
 
         Marks an earlier round covered (they come again after a crash) move nothing: what was returned is repeated.
         """
-        await self._end_carrying()
+        await self._ahead.end()
         fresh = [item for item in batch if self.last is None or not self.last.covers(mark_of(item))]
         if fresh:
             began_ms, began = self._now_ms(), time.perf_counter()
             with self._metrics.round_s.time():
                 await self._round([mark_of(item) for item in fresh])
             self._told = self._measured(fresh, began_ms, time.perf_counter() - began)
-        self._begin_carrying()
+        self._ahead.begin()
         return [*self._told, self.last] if self.last else []
 
     async def _round(self, marks: Sequence[ClockAdvanced]) -> None:
@@ -195,20 +193,6 @@ class Rounds:
         self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
-
-    def _begin_carrying(self) -> None:
-        """Prepare for the next candles until there are some. What has been found goes out meanwhile."""
-        self._carrying = asyncio.create_task(self._carry())
-
-    async def _end_carrying(self) -> None:
-        if self._carrying is not None:
-            carrying, self._carrying = self._carrying, None
-            await carrying
-
-    async def _carry(self) -> None:
-        while self._carrying is not None and self._engine.carry(CARRIED_AT_ONCE):
-            await self._breathe()
-        self._metrics.spent({"carrying": self._engine.evaluation.spent.pop("carrying", 0.0)})
 
     async def _evaluate(self, mark: ClockAdvanced) -> None:
         """Read up to a mark and evaluate; all that came of it is in the outbox then."""
@@ -266,7 +250,7 @@ class Rounds:
 
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
-        await self._end_carrying()
+        await self._ahead.end()
         await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
 
     async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
