@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -54,8 +55,8 @@ class Life:
         """Look; how many changes of rules were stated late in this life."""
         newest = max((one.stored_ms for one in await self._bus.bucket(ALERT_RULES).history(after=0)), default=0)
         stating = Stating(self._bus, Metrics(self.registry), clock_ms=lambda: newest + self._later_ms)
-        await stating.look()
-        await stating.look()
+        await stating.look(asyncio.Event())
+        await stating.look(asyncio.Event())
         return self.registry.get_sample_value("alerting_changes_stated_late_total", {"kind": "rule"})
 
 

@@ -53,28 +53,34 @@ class Stating:
         """Look again and again until `stop`."""
         while True:
             try:
-                await self.look()
+                await self.look(stop)
             except Unreachable as error:
                 log.warning("cannot tell whether all changes are stated", error=str(error))
             if await pause(stop, LOOK_EVERY_S):
                 return
 
-    async def look(self) -> None:
-        """State what was not stated. Raises Unreachable."""
+    async def look(self, stop: asyncio.Event) -> None:
+        """State what was not stated, or a part of it when `stop` comes. Raises Unreachable."""
         through = self._through if self._through is not None else await self._load()
-        found = {kind.bucket.name: await self._of(kind, through.get(kind.bucket.name, 0)) for kind in KINDS.values()}
+        found = {}
+        for kind in KINDS.values():
+            found[kind.bucket.name] = await self._of(kind, through.get(kind.bucket.name, 0), stop)
         if found != through:
             await self._bus.bucket(SNAPSHOTS).put(KEY, msgspec.json.encode(Stated(found)))
         self._through = found
 
-    async def _of(self, kind: Kind[Any], through: int) -> int:
+    async def _of(self, kind: Kind[Any], through: int, stop: asyncio.Event) -> int:
         """State what is new in one bucket. Returns how far it is done."""
         through, entries = await self._since(kind, through)
+        stated = 0
         for entry in entries:
-            if entry.stored_ms > self._now_ms() - SETTLED_MS:
+            if stop.is_set() or entry.stored_ms > self._now_ms() - SETTLED_MS:
                 break
-            await self._state(kind, entry)
+            stated += await self._state(kind, entry)
             through = entry.revision
+        if stated:
+            self._metrics.changes_stated_late.labels(kind.name).inc(stated)
+            log.info("changes were stated late", kind=kind.name, changes=stated, through_revision=through)
         return through
 
     async def _since(self, kind: Kind[Any], through: int) -> tuple[int, list[Entry]]:
@@ -86,19 +92,18 @@ class Stating:
             return 0, await bucket.history(after=0)
         return through, [entry for entry in found if entry.revision > through]
 
-    async def _state(self, kind: Kind[Any], entry: Entry) -> None:
+    async def _state(self, kind: Kind[Any], entry: Entry) -> bool:
+        """Whether it had to be stated."""
         if entry.stored_ms < self._now_ms() - MANAGEMENT.max_age_s * 1000:
-            return  # its event would not be kept any more
+            return False  # its event would not be kept any more
         try:
             change = change_of(kind.name, entry)
         except ValueError:
-            return  # a key that no document can have: the directory says so
+            return False  # a key that no document can have: the directory says so
         if await self._is_stated(change):
-            return
+            return False
         [stored] = await self._bus.publish([change])
-        if not stored.duplicate:
-            self._metrics.changes_stated_late.labels(kind.name).inc()
-            log.warning("a change is stated late", kind=kind.name, id=change.id, revision=change.revision)
+        return not stored.duplicate
 
     async def _is_stated(self, change: DocumentChanged) -> bool:
         page = await self._bus.page(MANAGEMENT, change.subject)
