@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from tests.channels.http_server import HttpServer
 from tests.channels.telegram_bot import BotServer
+from tests.managed import usual_quotas
 
 from alerting.bot.wiring import Parts, run_bot
 from alerting.broadcasts import Broadcasts
@@ -106,7 +107,7 @@ class BotWorld:
                 stop.set()
 
     async def _parts(self, stack: AsyncExitStack, directory: Directory, metrics: Metrics) -> Parts:
-        management = Management(self.bus, directory, metrics)
+        management = Management(self.bus, directory, metrics, usual_quotas(directory))
         challenge = open_challenge(AlertingSection())
         stack.push_async_callback(challenge.close)
         channels: dict[ChannelName, Channel] = {"telegram": challenge}

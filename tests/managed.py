@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from alerting.config import QuotasSection
 from alerting.directory import Directory
 from alerting.gateway import Away, Gateway
 from alerting.management.core import Management
@@ -16,6 +17,7 @@ from alerting.management.serving import serve
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
 from alerting.opener import Opener
+from alerting.quotas import Quotas
 from alerting.why.answers import Why
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.requests.management import Actor
@@ -36,6 +38,11 @@ class NoGateway(Gateway):
         raise Away("unreachable")
 
 
+def usual_quotas(directory: Directory) -> Quotas:
+    """What subscribers may have where nothing is configured."""
+    return Quotas(directory.subscribers, QuotasSection())
+
+
 @dataclass(frozen=True)
 class Managed:
     """What answers; its clock stands at NOW_MS."""
@@ -47,12 +54,13 @@ class Managed:
     why: Why
 
     @classmethod
-    async def on(cls, bus: Bus, gateway: Gateway | None = None) -> Managed:
+    async def on(cls, bus: Bus, gateway: Gateway | None = None, *, quotas: QuotasSection | None = None) -> Managed:
         """On what the buckets hold; without a gateway the read API is away."""
         metrics = Metrics(CollectorRegistry())
         directory = Directory(bus, metrics)
         await directory.load()
-        management = Management(bus, directory, metrics, clock_ms=lambda: NOW_MS)
+        limits = Quotas(directory.subscribers, quotas) if quotas else usual_quotas(directory)
+        management = Management(bus, directory, metrics, limits, clock_ms=lambda: NOW_MS)
         trials = Trials(Opener(bus, directory, metrics, ttl_s=60, clock_ms=lambda: NOW_MS))
         why = Why(bus, directory, gateway or NoGateway(), clock_ms=lambda: NOW_MS)
         return cls(bus, directory, management, trials, why)

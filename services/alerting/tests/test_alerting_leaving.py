@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from tests.managed import usual_quotas
 
 from alerting.directory import Directory
 from alerting.links import SEAL_BYTES, Links, Token, read, written
@@ -35,7 +36,7 @@ class Desk:
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         self.directory = Directory(bus, metrics)
-        management = Management(bus, self.directory, metrics, clock_ms=lambda: 77)
+        management = Management(bus, self.directory, metrics, usual_quotas(self.directory), clock_ms=lambda: 77)
         self.leaving = Leaving(management, links, AddressMetrics(registry))
 
     async def subscribe(self, name: str, *destinations: Destination) -> None:

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.managed import ANN, BOB, NOW_MS, OPERATOR, Managed
 
+from alerting.config import QuotasSection
 from alerting.directory import Directory
 from alerting.kinds import KINDS, RULE, SILENCE, SUBSCRIBER
-from alerting.management.core import MAX_OWN, Management
-from alerting.management.permissions import MAX_DESTINATIONS, may_see
+from alerting.management.core import Management
+from alerting.management.permissions import may_see
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
-from tocsin_common.documents import Destination, Document, PriceRule, SignalRule, Silence, Subscriber, encode
+from tocsin_common.documents import Destination, Document, PriceRule, Quota, SignalRule, Silence, Subscriber, encode
 from tocsin_common.errors import Rejected
 from tocsin_common.events import DocumentChanged
 from tocsin_common.requests import management as asked
@@ -179,12 +180,30 @@ async def test_subscribers_name_what_they_make_after_themselves(management: Mana
         await management.put(ANN, RULE, replace(LEVEL, rule_id=rule_id), 0)
 
 
-async def test_what_subscribers_make_is_bounded(management: Management) -> None:
-    for number in range(MAX_OWN):
+async def test_what_subscribers_make_is_bounded(memory_bus: MemoryBus) -> None:
+    management = (await Managed.on(memory_bus, quotas=QuotasSection(rules=1, silences=2))).management
+    for number in range(2):
         await management.put(ANN, SILENCE, replace(NIGHT, silence_id=f"ann:{number}"), 0)
-    with pytest.raises(Rejected, match=f"too_many: you have {MAX_OWN} silences"):
+    with pytest.raises(Rejected, match="too_many: you may have 2 silences"):
         await management.put(ANN, SILENCE, NIGHT, 0)
+    await management.put(ANN, RULE, LEVEL, 0)
+    with pytest.raises(Rejected, match="too_many: you may have 1 rules"):
+        await management.put(ANN, RULE, replace(LEVEL, rule_id="ann:low"), 0)
     assert (await management.put(BOB, SILENCE, replace(NIGHT, silence_id="bob:1"), 0)).document.subscribers == ["bob"]
+
+
+async def test_operators_alone_give_somebody_another_quota(memory_bus: MemoryBus) -> None:
+    management = (await Managed.on(memory_bus, quotas=QuotasSection(rules=0, destinations=1))).management
+    more = replace(ANN_DOCUMENT, quota=Quota(rules=1, destinations=3))
+    written = await management.put(OPERATOR, SUBSCRIBER, more, 0)
+    greedy = replace(ANN_DOCUMENT, quota=Quota(rules=10_000, destinations=99), destinations=[CHAT, MAIL, MAIL])
+    written = await management.put(ANN, SUBSCRIBER, greedy, written.revision)
+    assert written.document.quota == more.quota
+    with pytest.raises(Rejected, match="too_many: 4 destinations, at most 3"):
+        await management.put(ANN, SUBSCRIBER, replace(greedy, destinations=[MAIL] * 4), written.revision)
+    await management.put(ANN, RULE, LEVEL, 0)
+    with pytest.raises(Rejected, match="too_many: you may have 1 rules"):
+        await management.put(ANN, RULE, replace(LEVEL, rule_id="ann:low"), 0)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +211,7 @@ async def test_what_subscribers_make_is_bounded(management: Management) -> None:
     [
         ({"enabled": False}, "forbidden: operators switch subscribers on and off"),
         ({"destinations": [Destination(channel="console", address="x")]}, "forbidden: the console"),
-        ({"destinations": [MAIL] * (MAX_DESTINATIONS + 1)}, "too_many: 11 destinations, at most 10"),
+        ({"destinations": [MAIL] * 11}, "too_many: 11 destinations, at most 10"),
     ],
 )
 async def test_some_things_of_a_subscriber_are_the_operators(

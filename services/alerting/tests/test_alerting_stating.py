@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.managed import ANN, NOW_MS, OPERATOR, Managed
+from tests.managed import ANN, NOW_MS, OPERATOR, Managed, usual_quotas
 
 from alerting.kinds import RULE
 from alerting.management.core import Management
@@ -41,7 +41,8 @@ class Mortal:
 async def killed_writer(bus: Bus) -> Management:
     """Management whose process dies between the document and the event."""
     managed = await Managed.on(bus)
-    return Management(Mortal(bus), managed.directory, Metrics(CollectorRegistry()), clock_ms=lambda: NOW_MS)  # type: ignore[arg-type]
+    quotas = usual_quotas(managed.directory)
+    return Management(Mortal(bus), managed.directory, Metrics(CollectorRegistry()), quotas, clock_ms=lambda: NOW_MS)  # type: ignore[arg-type]
 
 
 class Life:

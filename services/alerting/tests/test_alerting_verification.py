@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.channels import DiscordServer, Fault, SmtpServer, WebhookServer
+from tests.managed import usual_quotas
 
 from alerting.channels import Channel
 from alerting.channels.challenge import Challenge
@@ -73,7 +74,7 @@ class World:
         challenge = Challenge(outbound(allow_private=self.allow_private))
         self.opened += [*channels.values(), challenge]
         clock = {"clock_ms": lambda: self.now_ms}
-        management = Management(self.bus, self.directory, metrics, **clock)
+        management = Management(self.bus, self.directory, metrics, usual_quotas(self.directory), **clock)
         self.verification = Verification(
             management,
             Opened(self.bus, **clock),

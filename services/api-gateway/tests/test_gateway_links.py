@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.channels import SmtpServer
+from tests.managed import usual_quotas
 
 from alerting.channels import Message
 from alerting.channels.challenge import Challenge
@@ -81,7 +82,7 @@ async def post(reading: Any) -> AsyncIterator[Post]:
         registry = CollectorRegistry()
         metrics, counted = Metrics(registry), AddressMetrics(registry)
         directory = Directory(reading.bus, metrics)
-        management = Management(reading.bus, directory, metrics)
+        management = Management(reading.bus, directory, metrics, usual_quotas(directory))
         email = Email(Server("127.0.0.1", smtp.port, "none", 2.0), sender="alerts@example.org", links=LINKS)
         stack.push_async_callback(email.close)
         challenge = Challenge(Outbound(timeout_s=1.0, allow_private=False, connections=1))

@@ -227,6 +227,15 @@ class Destination(Document, frozen=True, kw_only=True):
     enabled: bool = True
 
 
+class Quota(Document, frozen=True, kw_only=True):
+    """What a subscriber may have other than is usual: null is as configured (`alerting.quotas`). Operators set it."""
+
+    alerts_per_day: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    rules: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    silences: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    destinations: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
 class Subscriber(Document, frozen=True, kw_only=True):
     """Somebody who gets alerts. All times are market time.
 
@@ -235,7 +244,7 @@ class Subscriber(Document, frozen=True, kw_only=True):
     without a sound, `off` ones not at all, and those not named are on. `digests`, by kind of alert or, for kinds not
     named, by severity: these come together, at every full hour or every day at `digest_at`. `reports`: the scheduled
     ones they ask for. They are written to in `language`, with times in `zone` (an IANA name), which also says what an
-    hour and a day is.
+    hour and a day is. `quota`: what they may have, where operators say something else than for all.
     """
 
     subscriber_id: Name
@@ -252,6 +261,7 @@ class Subscriber(Document, frozen=True, kw_only=True):
     reports: list[Period] = []
     language: Language = "en"
     zone: Name = "UTC"
+    quota: Quota | None = None
 
     def __post_init__(self) -> None:
         _require_zone(self.zone)

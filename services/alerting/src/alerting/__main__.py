@@ -11,6 +11,7 @@ from alerting.broadcasts import Broadcasts
 from alerting.channels import SHOW_PICTURES, Channel
 from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
+from alerting.counting import Counting
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.gateway import Gateway
@@ -24,6 +25,7 @@ from alerting.opener import Opener
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
+from alerting.quotas import Quotas
 from alerting.reports.office import run_reports
 from alerting.sending.gate import WAITING
 from alerting.sending.rates import Rates
@@ -51,7 +53,9 @@ async def serve(service: Service[Settings]) -> None:
     await directory.load()
     service.spawn(directory.follow(service.stop))
     opener = Opener(bus, directory, metrics, ttl_s=settings.delivery.ttl_s)
-    management = Management(bus, directory, metrics)
+    quotas = Quotas(directory.subscribers, settings.quotas)
+    service.spawn(Counting(bus, quotas, opener).watch(service.stop))
+    management = Management(bus, directory, metrics, quotas)
     gateway = Gateway.of(settings.api)
     service.stack.push_async_callback(gateway.close)
     await serve_management(service.stack, bus, management, Trials(opener), Why(bus, directory, gateway))
@@ -65,7 +69,7 @@ async def serve(service: Service[Settings]) -> None:
 
     service.spawn(run_bot(service, Parts(directory, management, verification, Broadcasts(opener), pictures)))
     pipeline = Pipeline(
-        Doorkeeper(directory.subscribers, directory.silences), ttl_ms=int(settings.delivery.ttl_s * 1000)
+        Doorkeeper(directory.subscribers, directory.silences, quotas), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
     service.spawn(run_reports(service, directory, pipeline))
     service.spawn(Stating(bus, metrics).watch(service.stop))

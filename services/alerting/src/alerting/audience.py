@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from alerting.causes import Match
 from alerting.hours import within
 from alerting.limits import Rung
+from alerting.quotas import Quotas
 from alerting.reasons import Suppressed
 from alerting.silences import Silences, over
 from tocsin_common.documents import Destination, Silence, Subscriber
@@ -43,10 +44,12 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class Doorkeeper:
-    """Judges matches by what is set now; `subscribers` and `silences` are kept current by their owner."""
+    """Judges matches by what is set now; `subscribers` and `silences` are kept current by their owner. Without `quotas`
+    everybody is told as much as there is."""
 
     subscribers: Mapping[str, Subscriber]
     silences: Silences
+    quotas: Quotas | None = None
 
     def judge(self, match: Match, rung: Rung, before: Decided) -> Audience:
         """Decide who is told. What was decided before, and perhaps stored in part, is not decided otherwise."""
@@ -66,12 +69,19 @@ class Doorkeeper:
                 continue
             subscriber, silence_id = self.subscribers.get(name), over(silences, name)
             reason = unwilling(subscriber, match) or (Suppressed.SILENCED if silence_id else None)
+            if reason is None and self._has_had_all(subscriber, match):
+                reason = Suppressed.QUOTA
             if subscriber is None or (reason and name not in before.opened):
                 audience.spared.append(spare(match, name, reason or Suppressed.UNKNOWN_SUBSCRIBER, silence_id))
             else:
                 audience.told.append(subscriber)
         audience.rings = bool(audience.told) or not match.rule.subscribers
+        if self.quotas and audience.rings:
+            self.quotas.decided(match.alert_id, audience.told, match.ts_ms)
         return audience
+
+    def _has_had_all(self, subscriber: Subscriber | None, match: Match) -> bool:
+        return bool(self.quotas and subscriber and self.quotas.reached(subscriber, match.ts_ms))
 
 
 def for_nobody(match: Match, rung: Rung, silences: Sequence[Silence]) -> AlertSuppressed | None:

@@ -196,6 +196,20 @@ _Channel = (
 )
 
 
+class QuotasSection(Section):
+    """What a subscriber may have, where their document does not say otherwise. Operators are not limited."""
+
+    alerts_per_day: int = Field(
+        default=5_000,
+        ge=0,
+        description="Alerts that one is told in a day by their own clock, 0: all. Others are stated as spared, and "
+        "that is said once.",
+    )
+    rules: int = Field(default=200, ge=0, description="Rules that one may have made.")
+    silences: int = Field(default=200, ge=0, description="Silences that one may have made.")
+    destinations: int = Field(default=10, ge=0, description="Places that one may be reached at; each gets every alert.")
+
+
 class AlertingSection(Section):
     console: ConsoleSection = ConsoleSection()
     telegram: TelegramSection = TelegramSection()
@@ -210,6 +224,7 @@ class AlertingSection(Section):
     api: ApiSection = ApiSection()
     reports: ReportsSection = ReportsSection()
     bot: BotSection = BotSection()
+    quotas: QuotasSection = QuotasSection()
 
     def workers(self, channel: ChannelName) -> int:
         """Deliveries that a channel may have in hand at a time."""

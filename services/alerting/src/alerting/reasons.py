@@ -29,6 +29,7 @@ class Suppressed(StrEnum):
     NO_CHANNEL = "no_channel"
     NOT_VERIFIED = "not_verified"
     UNSUBSCRIBED = "unsubscribed"
+    QUOTA = "quota"
 
 
 class Refused(StrEnum):

@@ -17,6 +17,7 @@ from alerting.directory import Directory
 from alerting.kinds import D, Held, Kind
 from alerting.management.permissions import as_written_by, may_see
 from alerting.metrics import Metrics
+from alerting.quotas import Quotas
 from alerting.reasons import Refused
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.changes import change_of, note_of
@@ -26,9 +27,6 @@ from tocsin_common.requests.management import Actor
 from tocsin_common.subjects import encode_token
 
 log = structlog.get_logger()
-
-MAX_OWN = 200
-"""Rules, and silences, of one subscriber: more than a person can oversee, and little work for each event."""
 
 MAX_DOCUMENTS = 100_000
 """Of one kind, altogether: all of them are held in memory."""
@@ -47,9 +45,11 @@ class Management:
         bus: Bus,
         directory: Directory,
         metrics: Metrics,
+        quotas: Quotas,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._bus, self._directory, self._metrics, self._now_ms = bus, directory, metrics, clock_ms
+        self._quotas = quotas
 
     def page(self, actor: Actor, kind: Kind[D], *, after: str = "", limit: int = 100) -> list[Held[D]]:
         """The first `limit` documents that the actor may see, by id, whose ids come after `after`."""
@@ -71,7 +71,7 @@ class Management:
         """
         document_id = kind.id_of(document)
         before = await self._replaced(actor, kind, document_id, revision)
-        document = as_written_by(actor, document, before.document if before else None)
+        document = as_written_by(actor, document, before.document if before else None, self._most_destinations(actor))
         value = _checked(kind, document_id, document)
         if revision == 0:
             self._make_room(actor, kind)
@@ -150,8 +150,13 @@ class Management:
             raise Rejected(Refused.TOO_MANY, f"there are {MAX_DOCUMENTS} {kind.name}s; delete some first")
         if actor.is_operator:
             return
-        if sum(may_see(actor, one.document) for one in held.values()) >= MAX_OWN:
-            raise Rejected(Refused.TOO_MANY, f"you have {MAX_OWN} {kind.name}s; delete some first")
+        limits = self._quotas.limits(actor.subscriber_id)
+        most = limits.silences if kind.name == "silence" else limits.rules
+        if sum(may_see(actor, one.document) for one in held.values()) >= most:
+            raise Rejected(Refused.TOO_MANY, f"you may have {most} {kind.name}s; delete some first")
+
+    def _most_destinations(self, actor: Actor) -> int:
+        return self._quotas.limits(actor.subscriber_id).destinations
 
     async def _state(self, kind: Kind[D], entry: Entry) -> None:
         """Go by it, and say who did it. Killed before that, `stating` says the same."""

@@ -20,9 +20,6 @@ D = TypeVar("D", bound=Document)
 OF = ":"
 """Between a subscriber's id and the rest of the id of what they make: nobody takes another one's ids."""
 
-MAX_DESTINATIONS = 10
-"""Of one subscriber: each gets every alert, and each is somebody's phone or server."""
-
 
 def may_see(actor: Actor, document: Document) -> bool:
     """Whether a document is there for the actor."""
@@ -39,7 +36,7 @@ def may_see(actor: Actor, document: Document) -> bool:
     return False
 
 
-def as_written_by(actor: Actor, document: D, before: D | None) -> D:
+def as_written_by(actor: Actor, document: D, before: D | None, most_destinations: int) -> D:
     """The document as this actor writes it; `before` is what it replaces. Raises Rejected.
 
     Of a subscriber's, whose it is and for whom is set here, whatever it said.
@@ -57,7 +54,7 @@ def as_written_by(actor: Actor, document: D, before: D | None) -> D:
             _check_id(me, document.silence_id, before)
             return replace(document, author=me, subscribers=[me])
         case Subscriber():
-            return _own_document(me, document, before)
+            return _own_document(me, document, before, most_destinations)
     raise Rejected(Refused.FORBIDDEN, f"subscribers do not write a {type(document).__name__}")
 
 
@@ -67,17 +64,18 @@ def _check_id(me: str, document_id: str, before: Document | None) -> None:
         raise Rejected(Refused.FORBIDDEN, f"the id must begin with {me + OF!r}, for example {me + OF + 'mine'!r}")
 
 
-def _own_document(me: str, document: D, before: D | None) -> D:
+def _own_document(me: str, document: D, before: D | None, most_destinations: int) -> D:
     assert isinstance(document, Subscriber)
     if document.subscriber_id != me or not isinstance(before, Subscriber):
         raise Rejected(Refused.NOT_FOUND, f"there is no subscriber {document.subscriber_id!r}")
     if document.enabled != before.enabled:
         raise Rejected(Refused.FORBIDDEN, "operators switch subscribers on and off; mute yourself instead")
-    if len(document.destinations) > max(MAX_DESTINATIONS, len(before.destinations)):
-        raise Rejected(Refused.TOO_MANY, f"{len(document.destinations)} destinations, at most {MAX_DESTINATIONS}")
+    if len(document.destinations) > max(most_destinations, len(before.destinations)):
+        raise Rejected(Refused.TOO_MANY, f"{len(document.destinations)} destinations, at most {most_destinations}")
     known = {(one.channel, one.address): one for one in before.destinations}
     return replace(
         document,
+        quota=before.quota,
         destinations=[_as_known(one, known.get((one.channel, one.address))) for one in document.destinations],
     )
 
