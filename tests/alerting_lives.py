@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import uvloop
 from tests.channels import DiscordServer, PushServer, SmtpServer, TelegramServer, WebhookServer
 from tests.channels.record import Recorder
 from tests.channels.smtp import self_signed
-from tests.names import PORT_VARIABLE, SUFFIX, Loop, NameServer
+from tests.names import PORT_VARIABLE, SUFFIX, Loop, NameServer, getaddrinfo
 from tests.nats_proxy import NatsProxy
 
 from alerting import delivery
@@ -197,7 +198,8 @@ def life(environ: dict[str, str], log: Path) -> None:
     """The service with times a thirtieth as long: what a crash leaves in doubt is taken up again that much sooner."""
     os.environ.update(environ)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    uvloop.Loop = Loop  # type: ignore[misc]  # what asks the operating system for names
+    uvloop.Loop = Loop  # type: ignore[misc]  # what asks the operating system for names, and so does
+    socket.getaddrinfo = getaddrinfo
     delivery.LEASE_S, requests.ATTEMPT_LIMIT_S, delivery.BACKOFF_FIRST_S = 0.8, 0.6, 0.1
     breaker.OPEN_FIRST_S, breaker.FAILURES = 0.2, 3
     ledger.LOOK_AGAIN_S = hands.LOOK_AGAIN_S = 0.1

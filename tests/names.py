@@ -54,6 +54,7 @@ class NameServer(asyncio.DatagramProtocol):
     port: int = 0
     _transport: asyncio.DatagramTransport | None = None
     _unanswered: list[tuple[bytes, Any]] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -67,9 +68,17 @@ class NameServer(asyncio.DatagramProtocol):
             self._answer(data, addr, SERVER_FAILURE)
         self._transport.close()
 
+    async def wait_for(self, name: str, count: int, *, timeout_s: float = 10.0) -> None:
+        """Wait until a name was asked for so often. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.asked[name] < count:
+                self._news.clear()
+                await self._news.wait()
+
     def datagram_received(self, data: bytes, addr: Any) -> None:
         name = name_in(data[HEADER.size :])
         self.asked[name] += 1
+        self._news.set()
         code = self.faults[name].popleft() if self.faults[name] else OK
         if code == NO_ANSWER:
             self._unanswered.append((data, addr))

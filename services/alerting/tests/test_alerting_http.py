@@ -11,8 +11,17 @@ from ipaddress import ip_address
 import pytest
 from aiohttp import web
 from tests.channels import WebhookServer
+from tests.names import NO_ANSWER, PORT_VARIABLE, NameServer, getaddrinfo
 
-from alerting.channels.http import ANSWER_BYTES_MAX, Outbound, PublicResolver, is_public, judge, retry_after_s
+from alerting.channels.http import (
+    ANSWER_BYTES_MAX,
+    LOOKUPS,
+    Outbound,
+    PublicResolver,
+    is_public,
+    judge,
+    retry_after_s,
+)
 from alerting.channels.webhook import signed_headers
 from tocsin_common.errors import Rejected, Retryable
 
@@ -46,12 +55,23 @@ async def test_our_own_network_is_refused_before_anything_is_sent(strict: Outbou
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "ftp://example.org/x", "https:///x", "http://[::1", "javascript:alert(1)"]
+    "url",
+    [
+        "",
+        "nonsense",
+        "ftp://example.org/x",
+        "https:///x",
+        "http://[::1",
+        "javascript:alert(1)",
+        "https://two..dots/x",
+        f"https://{'x' * 64}.example/x",
+    ],
 )
 async def test_what_is_no_web_address_is_rejected(strict: Outbound, url: str) -> None:
     with pytest.raises(Rejected) as caught:
         await strict.post(url, b"{}", {})
     assert caught.value.reason == "bad_address"
+    await strict.close()
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
@@ -87,6 +107,21 @@ def test_public_addresses_are_told_from_all_others(address: str, public: bool) -
 async def test_a_name_that_leads_home_has_no_public_address() -> None:
     with pytest.raises(Rejected):
         await PublicResolver(allow_private=False).resolve("localhost", 443, socket.AF_UNSPEC)
+
+
+async def test_names_that_hang_hold_up_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = PublicResolver(allow_private=False)
+    async with NameServer() as names:
+        monkeypatch.setenv(PORT_VARIABLE, str(names.port))
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        names.faults["hangs.test"].extend([NO_ANSWER] * 64)
+        hanging = [asyncio.create_task(strangers.resolve("hangs.test", 443)) for _ in range(64)]
+        await names.wait_for("hangs.test", LOOKUPS)
+        [found, *_] = await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("fine.test", 443), 2.0)
+        assert found[4] == ("127.0.0.1", 443)
+        for task in hanging:
+            task.cancel()
+        await strangers.close()
 
 
 async def test_a_redirect_is_not_followed() -> None:

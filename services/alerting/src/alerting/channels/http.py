@@ -1,22 +1,26 @@
 """HTTP requests to addresses that subscribers gave: bounded, never redirected, never into our own network.
 
 The host is resolved once and the connection goes to the very address that was checked, so an answer of the name
-server that changes between check and use changes nothing.
+server that changes between check and use changes nothing. A name server that hangs holds up nobody else: the threads
+that wait for it are not those on which the rest of the process looks names up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from alerting.channels import Ambiguous
@@ -28,6 +32,12 @@ RETRY_AFTER_MAX_S = 24 * 3600.0
 PUBLIC_PORTS = frozenset({443, 8443})
 IDLE_S = 10.0
 """Connections idle for longer are not used again: the other side may just be closing them."""
+
+Entry = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+"""One of what `socket.getaddrinfo` returns."""
+
+LOOKUPS = 16
+"""Names that are looked up at a time. The C library gives a name server that does not answer tens of seconds."""
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address, which is the one to judge."""
@@ -127,26 +137,40 @@ class Outbound:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves a host to its public addresses only."""
+    """Resolves a host to its public addresses only, on threads of its own."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._system = ThreadedResolver()
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Raises Rejected when the host has no public address, OSError when it does not resolve."""
-        found = await self._system.resolve(host, port, family)
-        if self._allow_private:
-            return found
-        public = [entry for entry in found if is_public(ip_address(entry["host"].partition("%")[0]))]
-        if not public:
+        """Raises Rejected when the host is no name or has no public address, OSError when it does not resolve."""
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        try:
+            entries = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except UnicodeError:
+            raise Rejected(Undelivered.BAD_ADDRESS, "not the name of a host") from None
+        found = [
+            _resolved(host, port, entry) for entry in entries if self._allow_private or is_public(_address_of(entry))
+        ]
+        if not found:
             raise Rejected(Undelivered.FORBIDDEN_ADDRESS, "the host has no public address")
-        return public
+        return found
 
     async def close(self) -> None:
-        await self._system.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _address_of(entry: Entry) -> IPv4Address | IPv6Address:
+    return ip_address(str(entry[4][0]).partition("%")[0])
+
+
+def _resolved(host: str, port: int, entry: Entry) -> ResolveResult:
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    kind, _, protocol, _, address = entry
+    return ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=numeric)
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
