@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from tests.virtual_time import clock_ms
 
 from alerting.audience import Doorkeeper
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.config import AlertingSection
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
@@ -21,7 +21,7 @@ from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.leases import Lease
@@ -46,7 +46,7 @@ class Receiver:
     asked: list[tuple[float, str, str]] = field(default_factory=list)
     took: dict[str, list[tuple[float, Message]]] = field(default_factory=lambda: defaultdict(list))
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         now_s = asyncio.get_running_loop().time()
         self.asked.append((now_s, destination.address, message.alert_id))
         await asyncio.sleep(0.05)
@@ -57,7 +57,7 @@ class Receiver:
             self.took[destination.address].append((now_s, message))
         if fault is not None:
             raise fault
-        return "taken"
+        return Sent("taken")
 
     async def close(self) -> None: ...
 
@@ -70,6 +70,7 @@ async def alerting(bus: MemoryBus, receivers: Mapping[ChannelName, Receiver]) ->
     metrics, loop_metrics = Metrics(registry), BusMetrics(registry)
     directory = Directory(bus, metrics)
     await directory.load()
+    gates = Gates(bus, AlertingSection(), metrics, clock_ms=clock_ms)
     senders = {
         name: Sender(
             bus,
@@ -77,12 +78,10 @@ async def alerting(bus: MemoryBus, receivers: Mapping[ChannelName, Receiver]) ->
             receiver,
             directory,
             metrics,
+            gates,
             ttl_s=3600,
             max_attempts=10,
             random=Random(7),
-            at_once=16,
-            workers=16,
-            rates=Rates(AlertingSection()),
             clock_ms=clock_ms,
         )
         for name, receiver in receivers.items()

@@ -26,6 +26,7 @@ from alerting.opener import Opener
 from alerting.picture.chart import Chart
 from alerting.picture.desk import Pictures
 from alerting.picture.draw import draw
+from alerting.sending.gates import Gates
 from alerting.verification.core import Verification
 from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened
@@ -77,12 +78,13 @@ class ApiServer(HttpServer):
 
 @dataclass
 class BotWorld:
-    """One Telegram, one bus, one API; `running` starts a replica."""
+    """One Telegram, one bus, one API; `running` starts a replica. Its pace is no concern, but for `limits`."""
 
     bus: Bus
     telegram: BotServer
     api: ApiServer
     settings: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Service[Settings]]:
@@ -90,6 +92,7 @@ class BotWorld:
         bot = {"enabled": True, "operators": [OPERATOR], **self.settings}
         api = {"url": self.api.origin, "key": KEY}
         telegram = {"token": self.telegram.token, "base_url": self.telegram.origin, "timeout_s": 1}
+        telegram |= {"per_s": 1000, "chat_per_s": 1000, "group_per_min": 1000, **self.limits}
         settings = Settings.model_validate({"alerting": {"api": api, "bot": bot, "telegram": telegram}})
         registry, stop = CollectorRegistry(), asyncio.Event()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -100,29 +103,31 @@ class BotWorld:
             directory = Directory(self.bus, metrics)
             await directory.load()
             service.spawn(directory.follow(stop))
-            service.spawn(run_bot(service, await self._parts(stack, directory, metrics)))
+            service.spawn(run_bot(service, await self._parts(stack, directory, metrics, settings.alerting)))
             try:
                 yield service
             finally:
                 stop.set()
 
-    async def _parts(self, stack: AsyncExitStack, directory: Directory, metrics: Metrics) -> Parts:
+    async def _parts(
+        self, stack: AsyncExitStack, directory: Directory, metrics: Metrics, settings: AlertingSection
+    ) -> Parts:
         management = Management(self.bus, directory, metrics, usual_quotas(directory))
-        challenge = open_challenge(AlertingSection())
+        challenge = open_challenge(settings)
         stack.push_async_callback(challenge.close)
         channels: dict[ChannelName, Channel] = {"telegram": challenge}
-        counted = AddressMetrics(CollectorRegistry())
-        verification = Verification(management, Opened(self.bus), channels, challenge, None, metrics, counted)
+        counted, gates = AddressMetrics(CollectorRegistry()), Gates(self.bus, settings, metrics)
+        verification = Verification(management, Opened(self.bus), channels, challenge, None, metrics, gates, counted)
         pictures = Pictures(self.bus, Pure(), metrics, wait_s=10.0)
         await stack.enter_async_context(pictures)
         broadcasts = Broadcasts(Opener(self.bus, directory, metrics, ttl_s=60))
-        return Parts(directory, management, verification, broadcasts, pictures)
+        return Parts(directory, management, verification, broadcasts, pictures, gates)
 
     async def code_for(self, subscriber_id: str) -> str:
         """The code that `tocsin` gives an operator for a subscriber's first Telegram destination."""
         metrics = Metrics(CollectorRegistry())
         async with AsyncExitStack() as stack:
-            parts = await self._parts(stack, Directory(self.bus, metrics), metrics)
+            parts = await self._parts(stack, Directory(self.bus, metrics), metrics, AlertingSection())
             operator = Actor(role="operator", via="test")
             return (await parts.verification.ask(operator, subscriber_id, "telegram", 0)).code
 

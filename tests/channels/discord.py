@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +14,25 @@ from tests.channels.http_server import HttpServer
 EMBEDS_MAX, EMBED_TOTAL_MAX, FIELDS_MAX = 10, 6000, 25
 LIMITS = {"title": 256, "description": 4096}
 FIELD_LIMITS = {"name": 256, "value": 1024}
+RESET = "X-RateLimit-Reset-After"
 
 
 @dataclass
 class DiscordServer(HttpServer):
-    """`url` is the webhook's URL. Messages are kept as `title`, `description` and `name: value` lines."""
+    """`url` is the webhook's URL. Messages are kept as `title`, `description` and `name: value` lines.
+
+    `limit`: it takes so many in `window_s` from the first on, says so in every answer, and refuses (`over`) others.
+    `everybody`: where it answers 429, that holds for all webhooks.
+    """
 
     webhook_id: str = "1100000000000000001"
     token: str = "LOCAL-discord-token"
+    limit: int = 0
+    window_s: float = 2.0
+    everybody: bool = False
+    over: int = 0
+    _window: tuple[float, int] = (0.0, 0)
+    """When it began, and how many it took."""
 
     @property
     def url(self) -> str:
@@ -39,7 +52,7 @@ class DiscordServer(HttpServer):
         headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
         body: dict[str, object] = {"message": f"refused with {status}"}
         if status == 429:
-            body = {"message": "You are being rate limited.", "retry_after": retry_after_s, "global": False}
+            body = {"message": "You are being rate limited.", "retry_after": retry_after_s, "global": self.everybody}
         return web.json_response(body, status=status, headers=headers)
 
     async def _execute(self, request: web.Request) -> web.Response:
@@ -49,6 +62,11 @@ class DiscordServer(HttpServer):
             return web.json_response({"message": "Unknown Webhook", "code": 10015}, status=404)
         if not hmac.compare_digest(request.match_info["token"], self.token):
             return web.json_response({"message": "Invalid Webhook Token", "code": 50027}, status=401)
+        headers = self._count() if self.limit else {}
+        if headers.get("X-RateLimit-Scope"):
+            self.over += 1
+            body = {"message": "You are being rate limited.", "retry_after": float(headers[RESET]), "global": False}
+            return web.json_response(body, status=429, headers=headers)
         fault = self.next_fault()
         if (response := await self.commit(fault, request, plain(body))) is not None:
             return response
@@ -58,7 +76,24 @@ class DiscordServer(HttpServer):
         await self.accept(text=plain(body), address=self.webhook_id, key="", ref=ref, raw=body)
         waits = request.query.get("wait", "false").lower() == "true"
         created = {"id": ref, "type": 0, "channel_id": "1", "webhook_id": self.webhook_id, "embeds": body["embeds"]}
-        return self.answer(fault, request, web.json_response(created) if waits else web.Response(status=204))
+        return self.answer(
+            fault, request, web.json_response(created, headers=headers) if waits else web.Response(status=204)
+        )
+
+    def _count(self) -> dict[str, str]:
+        """One more request: what the headers say of it."""
+        now_s = time.monotonic()
+        began_s, taken = self._window
+        if now_s >= began_s + self.window_s:
+            began_s, taken = now_s, 0
+        self._window = began_s, taken + 1
+        left, reset_s = self.limit - taken - 1, began_s + self.window_s - now_s
+        said = {
+            "X-RateLimit-Limit": f"{self.limit}",
+            "X-RateLimit-Remaining": f"{max(left, 0)}",
+            RESET: f"{reset_s:.3f}",
+        }
+        return said if left >= 0 else said | {"X-RateLimit-Scope": "user", "Retry-After": f"{math.ceil(reset_s)}"}
 
 
 def check(body: dict[str, Any]) -> dict[str, str]:

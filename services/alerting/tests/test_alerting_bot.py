@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from tests.bot import ADA, BOB, EVE, GROUP, BotWorld, bot_world
 from tests.channels import Fault
 
 from alerting.bot.commands.table import TABLE
-from alerting.config import Settings
+from alerting.channels import Message
+from alerting.channels.telegram import Telegram
+from alerting.config import AlertingSection, Settings, TelegramSection
+from alerting.metrics import Metrics
+from alerting.sending.gates import Gates
+from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.documents import Destination
 from tocsin_common.runtime import Service
 
 KNOWN_COMMANDS = set(TABLE.typed)
@@ -93,6 +101,36 @@ async def test_of_two_replicas_one_polls_and_the_other_takes_over(world: BotWorl
             await world.telegram.wait_for(2)
     assert world.telegram.conflicts <= 1
     assert len(world.telegram.accepted) == 2
+
+
+async def test_answers_and_the_alerts_of_another_replica_share_the_limits_of_telegram(
+    jetstream_bus: JetStreamBus,
+) -> None:
+    async with bot_world(jetstream_bus, answers_per_minute=100) as world, AsyncExitStack() as stack:
+        world.limits = {"per_s": 20, "chat_per_s": 1.9}
+        settings = AlertingSection(telegram=TelegramSection(per_s=20, chat_per_s=1.9))
+        gates = Gates(jetstream_bus, settings, Metrics(CollectorRegistry()))
+        server = world.telegram
+        channel = Telegram(server.token, base_url=server.origin, timeout_s=5.0, connections=8)
+        stack.push_async_callback(channel.close)
+
+        async def alert(chat: int) -> None:
+            to = Destination(channel="telegram", address=str(chat))
+            message = Message("d", "a", f"alert {chat}", "", {}, 0)
+            await gates.ask("telegram", to.address, lambda: channel.send(message, to))
+
+        await stack.enter_async_context(world.running())
+        for _ in range(3):
+            for person in (ADA, BOB):
+                world.telegram.say(person, "/help")
+        await asyncio.gather(*(alert(chat) for chat in [ADA, *range(20)]))
+        received = await world.telegram.wait_for(6 + 21)
+    moments = sorted(one.at_s for one in received)
+    assert all(later - sooner >= 1 for sooner, later in zip(moments, moments[20:], strict=False))
+    for person in (ADA, BOB):
+        own = sorted(one.at_s for one in received if one.address == str(person))
+        assert all(later - sooner >= 1 / 1.9 for sooner, later in pairwise(own))
+    assert len([one for one in received if one.address == str(ADA)]) == 4
 
 
 @pytest.mark.parametrize(

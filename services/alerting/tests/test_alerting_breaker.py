@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from alerting.channels import Sent
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
 from alerting.sending.breaker import FAILURES, OPEN_FIRST_S, OPEN_MAX_S, Breaker
@@ -75,7 +76,7 @@ class Watcher:
         self.registry = CollectorRegistry()
         self.circuits = Circuits("webhook", Metrics(self.registry), Random(1), lambda: self.now_ms)
 
-    def ask(self, outcome: str | Rejected | Retryable, *, host: str = "host", destination: str = "one") -> None:
+    def ask(self, outcome: Sent | Rejected | Retryable, *, host: str = "host", destination: str = "one") -> None:
         with self.circuits.watching(host, destination) as watched:
             watched.outcome = outcome
 
@@ -135,7 +136,7 @@ def test_a_probe_closes_the_circuit_and_one_at_a_time_is_enough(capsys: pytest.C
     with watcher.circuits.watching("host", "one") as probe:
         with pytest.raises(Retryable):
             watcher.circuits.check("host", "one")
-        probe.outcome = "sent"
+        probe.outcome = Sent()
     watcher.circuits.check("host", "one")
     assert (watcher.count("open"), watcher.count("half_open")) == (0, 0)
     said = capsys.readouterr().out
@@ -150,5 +151,5 @@ def test_a_probe_that_was_never_sent_lets_the_next_one_probe() -> None:
     watcher.now_ms = int(OPEN_FIRST_S * 1000)
     with pytest.raises(RuntimeError), watcher.circuits.watching("host", "one"):
         raise RuntimeError("the ledger was somebody else's")
-    watcher.ask("sent")
+    watcher.ask(Sent())
     assert watcher.count("open") == 0

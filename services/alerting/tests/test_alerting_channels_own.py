@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 import structlog
 from tests.channels import DiscordServer, Fault, TelegramServer
 
-from alerting.channels import Message
+from alerting.channels import HostBusy, Message
 from alerting.channels.console import Console
 from alerting.channels.discord import Discord
-from alerting.channels.http import Outbound
+from alerting.channels.discord_limits import obeyed, rest_s
+from alerting.channels.http import Answer, Outbound
 from alerting.channels.open import open_channels
 from alerting.channels.telegram import Telegram
 from alerting.channels.text import cut, utf16_length
@@ -20,7 +22,7 @@ from alerting.channels.vapid import new_keys
 from alerting.config import Settings
 from tocsin_common.config import load
 from tocsin_common.documents import Destination
-from tocsin_common.errors import ConfigError, Rejected
+from tocsin_common.errors import ConfigError, Rejected, Retryable
 from tocsin_common.events import CHANNELS
 
 CHAT = Destination(channel="telegram", address="-4242")
@@ -67,6 +69,39 @@ async def test_nobody_is_mentioned_on_discord() -> None:
         await discord.send(message(text="@everyone"), Destination(channel="discord", address=server.url))
         assert server.accepted[0].raw["allowed_mentions"] == {"parse": []}
         await discord.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "wait_s", "everybody"),
+    [
+        (429, {"retry_after": 0.65, "global": False}, {"Retry-After": "1"}, 0.65, False),
+        (429, {"retry_after": 3.5, "global": True}, {}, 3.5, True),
+        (429, {"retry_after": 3.5}, {"X-RateLimit-Global": "true"}, 3.5, True),
+        (429, {"retry_after": 3.5}, {"X-RateLimit-Scope": "shared"}, 3.5, False),
+        (429, {}, {"X-RateLimit-Reset-After": "1.25", "Retry-After": "2"}, 1.25, False),
+        (429, "<html>1015</html>", {"Retry-After": "900"}, 900, True),  # the guards before Discord
+        (429, "\ud83d", {"Retry-After": "soon"}, None, True),
+        (429, {"retry_after": 1e308}, {}, 24 * 3600, False),
+        (429, {"retry_after": "now"}, {"Retry-After": "-3"}, 0, True),
+        (200, {"id": "1"}, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "0.4"}, 0.4, False),
+        (200, {"id": "1"}, {"X-RateLimit-Remaining": "1", "X-RateLimit-Reset-After": "0.4"}, 0, False),
+        (200, {"id": "1"}, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "nan"}, 0, False),
+        (200, {"id": "1"}, {"X-RateLimit-Remaining": "0"}, 0, False),
+    ],
+)
+def test_what_discord_says_of_limits_is_read(
+    status: int, body: object, headers: dict[str, str], wait_s: float | None, everybody: bool
+) -> None:
+    raw = body.encode(errors="surrogatepass") if isinstance(body, str) else json.dumps(body).encode()
+    answer = Answer(status, raw, headers)
+    if status == 200:
+        obeyed(answer)
+        assert rest_s(headers) == wait_s
+        return
+    with pytest.raises(Retryable) as told:
+        obeyed(answer)
+    assert (told.value.reason, told.value.retry_after_s) == ("rate_limited", wait_s)
+    assert isinstance(told.value, HostBusy) == everybody
 
 
 async def test_the_console_logs_one_event() -> None:

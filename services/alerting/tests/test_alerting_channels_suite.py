@@ -30,7 +30,7 @@ from tests.channels.seen import SEEN
 from tests.hostile import CORPUS, flat, shows
 from tests.names import NO_ANSWER, NO_SUCH_NAME, PORT_VARIABLE, SERVER_FAILURE, NameServer, getaddrinfo
 
-from alerting.channels import Ambiguous, Channel, Message, Original
+from alerting.channels import Ambiguous, Channel, Message, Original, Sent
 from alerting.channels.apprise.channel import Apprise
 from alerting.channels.apprise.services import SERVICES
 from alerting.channels.discord import Discord
@@ -242,7 +242,9 @@ async def test_a_silent_message_makes_no_sound_where_the_channel_knows_silence(r
 
 
 async def test_news_answer_the_message_that_they_are_news_of(rig: Rig, message: Message) -> None:
-    original = Original("o" * 26, await rig.channel.send(replace(message, delivery_id="o" * 26), rig.destination))
+    original = Original(
+        "o" * 26, (await rig.channel.send(replace(message, delivery_id="o" * 26), rig.destination)).reference
+    )
     await rig.channel.send(replace(message, answers=original), rig.destination)
     found = [ANSWERS[rig.name](accepted, original) for accepted in rig.server.accepted]
     assert found == [False, rig.name != "apprise"]
@@ -261,7 +263,7 @@ async def test_a_channel_says_nothing_of_its_own(rig: Rig, message: Message) -> 
 
 
 async def test_the_receivers_own_id_is_given_back(rig: Rig, message: Message) -> None:
-    reference = await rig.channel.send(message, rig.destination)
+    reference = (await rig.channel.send(message, rig.destination)).reference
     assert rig.server.accepted[0].ref in reference
 
 
@@ -306,7 +308,7 @@ async def test_a_web_page_with_a_server_error_is_retryable(rig: Rig, message: Me
 async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig, message: Message) -> None:
     rig.server.faults.append(Fault(html=True))
     if rig.name in ("webhook", "webpush", "apprise"):  # any 2xx is a delivery, whatever the body
-        assert await rig.channel.send(message, rig.destination) == ""
+        assert await rig.channel.send(message, rig.destination) == Sent()
     else:
         error = await failure(rig, message)
         assert isinstance(error, Ambiguous)

@@ -21,7 +21,7 @@ from tests.alerts import a_signal
 from tests.virtual_time import clock_ms, run
 
 from alerting.audience import Doorkeeper
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.config import AlertingSection
 from alerting.digests.keeper import LEASE_KEY, SNAPSHOT_KEY, Keeper
 from alerting.directory import Directory
@@ -29,7 +29,7 @@ from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.leases import Lease
@@ -198,8 +198,8 @@ class SimulatedChannel:
     def __init__(self, receivers: Receivers, killer: Killer, *, dedupes: bool) -> None:
         self._receivers, self._killer, self.dedupes = receivers, killer, dedupes
 
-    async def send(self, message: Message, destination: Destination) -> str:
-        return await self._receivers.take(message, self._killer)
+    async def send(self, message: Message, destination: Destination) -> Sent:
+        return Sent(await self._receivers.take(message, self._killer))
 
     async def close(self) -> None: ...
 
@@ -304,6 +304,9 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
     loop = asyncio.get_running_loop()
     work: list[Awaitable[None]] = []
 
+    workers = {"workers": random.choice([1, 4])}
+    settings = AlertingSection.model_validate(dict.fromkeys(ALL_CHANNELS, workers))
+    gates = Gates(mortal, settings, metrics, clock_ms=clock_ms)  # type: ignore[arg-type]
     senders: dict[str, Sender] = {}
 
     def hand_over(due: SendDue, opened: DeliveryChanged, seq: int) -> None:
@@ -323,12 +326,10 @@ async def life(bus: MemoryBus, receivers: Receivers, random: Random, killer: Kil
             channel,
             directory,
             metrics,
+            gates,
             ttl_s=3600,
             max_attempts=6,
             random=random,
-            at_once=random.choice([0, 1, 4]),
-            workers=4,
-            rates=Rates(AlertingSection()),
             clock_ms=clock_ms,
         )
     for (name, _), durable in ALERTING_SEND.items():

@@ -23,7 +23,7 @@ from alerting.directory import Directory
 from alerting.metrics import Metrics
 from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.jetstream import JetStreamBus
@@ -301,8 +301,9 @@ async def test_on_a_real_server_lines_become_a_digest_and_a_restart_makes_no_oth
     metrics = Metrics(registry)
     directory = Directory(bus, metrics)
     directory.subscribers["ann"] = ANN
-    limits = {"ttl_s": 60, "max_attempts": 3, "at_once": 4, "workers": 4, "rates": Rates(AlertingSection())}
-    sender = Sender(bus, "webhook", receiver, directory, metrics, random=Random(1), **limits)  # type: ignore[arg-type]
+    limits = {"ttl_s": 60, "max_attempts": 3}
+    gates = Gates(bus, AlertingSection(), metrics)
+    sender = Sender(bus, "webhook", receiver, directory, metrics, gates, random=Random(1), **limits)  # type: ignore[arg-type]
     await put_lines(bus, 3, 1, 2, due_ms=0)
     async with keeping(bus, metrics):
         due = await there(lambda: bus.last(SEND, "send.webhook.*"))

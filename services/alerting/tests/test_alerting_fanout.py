@@ -11,14 +11,14 @@ from tests.alerts import CONFIRMED_MS, a_signal
 from tests.virtual_time import clock_ms, run
 
 from alerting.audience import Doorkeeper
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.config import AlertingSection, EmailSection
 from alerting.directory import Directory
 from alerting.intake import Intake
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from tocsin_common.bus import consume
 from tocsin_common.bus.memory import MemoryBus
@@ -39,7 +39,7 @@ class Crowd:
         self.asked: Counter[str] = Counter()
         self.got: Counter[str] = Counter()
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         name = destination.address
         self.asked[name] += 1
         await asyncio.sleep(0.01)
@@ -48,7 +48,7 @@ class Crowd:
         self.got[message.delivery_id] += 1
         if name.endswith("42@x") and self.asked[name] == 1:
             raise Ambiguous(Undelivered.TIMEOUT)
-        return name
+        return Sent(name)
 
     async def close(self) -> None: ...
 
@@ -61,19 +61,17 @@ async def everybody_is_told() -> None:
         to = [Destination(channel="email", address=f"{name}@x")]
         directory.subscribers[name] = Subscriber(subscriber_id=name, name=name, destinations=to)
     directory.rules.put(SignalRule(rule_id="all", name="all", subscribers=EVERYBODY))
-    settings = AlertingSection(email=EmailSection(per_s=1000))
+    settings = AlertingSection(email=EmailSection(per_s=1000, workers=64))
     sender = Sender(
         bus,
         "email",
         crowd,
         directory,
         metrics,
+        Gates(bus, settings, metrics, clock_ms=clock_ms),
         ttl_s=3600,
         max_attempts=5,
         random=Random(1),
-        at_once=64,
-        workers=64,
-        rates=Rates(settings),
         clock_ms=clock_ms,
     )
     pipeline = Pipeline(Doorkeeper(directory.subscribers, directory.silences), ttl_ms=3_600_000)

@@ -28,7 +28,7 @@ def telegram(server: TelegramServer) -> Telegram:
 
 async def test_telegram_shows_the_picture_with_the_text_as_its_caption() -> None:
     async with TelegramServer() as server:
-        reference = await telegram(server).send(message(), CHAT)
+        reference = (await telegram(server).send(message(), CHAT)).reference
         [photo] = server.accepted
         assert photo.raw["photo"] == PICTURE
         assert photo.text == "Long <BTC/USDT>\nIt rose & fell.\n\nEntry: 1,000"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.channels import DiscordServer, Fault, WebhookServer
 
-from alerting.channels import Channel
+from alerting.channels import Channel, Sent
 from alerting.channels.discord import Discord
 from alerting.channels.http import Outbound
 from alerting.channels.webhook import Webhook
@@ -22,7 +23,7 @@ from alerting.directory import Directory
 from alerting.metrics import Metrics
 from alerting.pipeline import deliveries
 from alerting.sending.breaker import FAILURES
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.memory import MemoryBus
@@ -43,25 +44,28 @@ class Desk:
     channel: Channel | None
     bus: MemoryBus
     max_attempts: int = 3
+    live: bool = False
+    """Its clock is the one on the wall."""
     now_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
         metrics = Metrics(self.registry)
+        clock_ms = (lambda: time.time_ns() // 1_000_000) if self.live else (lambda: self.now_ms)
         self.directory = Directory(self.bus, metrics)
+        settings = AlertingSection.model_validate({self.name: {"workers": 2}})
+        self.gates = Gates(self.bus, settings, metrics, clock_ms=clock_ms)
         self.sender = Sender(
             self.bus,
             self.name,
             self.channel,
             self.directory,
             metrics,
+            self.gates,
             ttl_s=TTL_S,
             max_attempts=self.max_attempts,
             random=Random(1),
-            at_once=2,
-            workers=4,
-            rates=Rates(AlertingSection()),
-            clock_ms=lambda: self.now_ms,
+            clock_ms=clock_ms,
         )
 
     def subscribe(self, address: str, **given: str) -> None:
@@ -272,6 +276,77 @@ async def test_who_is_told_to_wait_is_not_asked_for_another_alert_either(hook: t
     assert len(server.accepted) == 1
 
 
+async def test_what_one_replica_is_told_of_when_to_come_back_all_replicas_keep_to(
+    hook: tuple[Desk, WebhookServer],
+) -> None:
+    desk, server = hook
+    others = [Desk("webhook", desk.channel, desk.bus, now_ms=desk.now_ms) for _ in range(2)]
+    server.faults.append(Fault(status=429, retry_after_s=42))
+    async with following(others[0]):
+        with pytest.raises(Retryable):
+            await desk.sender.handle(await desk.queue("first"))
+        async with following(others[1]):  # one that starts later knows it as well
+            for number, other in enumerate(others):
+                other.subscribe(server.url)
+                await until_closed(other)
+                with pytest.raises(Retryable) as told:
+                    await other.sender.handle(await other.queue(f"alert {number}"))
+                assert told.value.retry_after_s == pytest.approx(42, abs=1)
+                other.now_ms += 42_001
+                await other.sender.handle(await other.queue(f"later {number}"))
+    assert server.requests == 3
+
+
+@asynccontextmanager
+async def following(desk: Desk) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(desk.gates.follow(stop))
+        yield
+        stop.set()
+
+
+async def until_closed(desk: Desk) -> None:
+    async with asyncio.timeout(10):
+        while not desk.registry.get_sample_value("alerting_receivers_closed"):  # noqa: ASYNC110  a metric announces nothing
+            await asyncio.sleep(0.001)
+
+
+async def test_what_discord_says_of_its_limit_is_kept_to_without_being_refused(
+    discord: tuple[Desk, DiscordServer],
+) -> None:
+    desk, server = discord
+    server.limit, server.window_s = 2, 0.3
+    live = Desk("discord", desk.channel, desk.bus, live=True)
+    live.subscribe(server.url)
+    for number in range(5):
+        await live.sender.handle(await live.queue(f"alert {number}"))
+    assert (len(server.accepted), server.over) == (5, 0)
+    arrived_s = [message.at_s for message in server.accepted]
+    assert all(later - sooner > 0.25 for sooner, later in zip(arrived_s, arrived_s[2:], strict=False))
+
+
+async def test_a_refusal_of_discord_for_everybody_holds_for_all_webhooks_and_another_for_its_own_threads(
+    discord: tuple[Desk, DiscordServer],
+) -> None:
+    desk, server = discord
+    elsewhere = server.url.replace(server.webhook_id, "1100000000000000002")
+    server.faults.extend([Fault(status=429, retry_after_s=30)] * 2)
+    for everybody, asked in ((False, 2), (True, 3)):
+        server.everybody = everybody
+        desk.subscribe(server.url)
+        with pytest.raises(Retryable):
+            await desk.sender.handle(await desk.queue(f"told {everybody}"))
+        desk.subscribe(f"{server.url}?thread_id=7")
+        with pytest.raises(Retryable):
+            await desk.sender.handle(await desk.queue(f"thread {everybody}"))
+        desk.subscribe(elsewhere)
+        with pytest.raises(Retryable) if everybody else nullcontext():
+            await desk.sender.handle(await desk.queue(f"elsewhere {everybody}"))
+        assert server.requests == asked
+        desk.now_ms += 30_001
+
+
 async def test_a_receiver_that_keeps_failing_is_given_up_in_the_end(
     hook: tuple[Desk, WebhookServer],
 ) -> None:
@@ -425,7 +500,7 @@ async def test_a_bug_in_a_channel_is_a_doubt_with_a_name_and_shows_no_secret(
     class Broken:
         dedupes = False
 
-        async def send(self, *_: object) -> str:
+        async def send(self, *_: object) -> Sent:
             raise KeyError("https://example.org/SECRET")
 
         async def close(self) -> None: ...

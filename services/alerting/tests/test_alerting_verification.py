@@ -20,10 +20,12 @@ from alerting.channels.discord import Discord
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
 from alerting.channels.telegram import Telegram
+from alerting.config import AlertingSection, EmailSection
 from alerting.directory import Directory
 from alerting.links import Links
 from alerting.management.core import Management
 from alerting.metrics import Metrics
+from alerting.sending.gates import Gates
 from alerting.verification.codes import new_code, spaced, typed
 from alerting.verification.core import Verification
 from alerting.verification.metrics import AddressMetrics
@@ -82,6 +84,7 @@ class World:
             challenge,
             LINKS,
             metrics,
+            Gates(self.bus, AlertingSection(email=EmailSection(per_s=10)), metrics),
             AddressMetrics(registry),
             **clock,
         )
@@ -130,6 +133,21 @@ async def test_a_mail_brings_the_code_that_confirms_its_address(world: World) ->
     confirmed = await world.verification.confirm(f"  {code.lower()} ")
     assert confirmed.destinations == [replace(MAIL, verified=True)]
     assert world.verified() == [True]
+
+
+async def test_requests_to_confirm_keep_to_the_rates_of_their_channels(world: World) -> None:
+    places = [replace(MAIL, address=f"ann{number}@example.org") for number in range(6)]
+    hook = Destination(channel="webhook", address=world.hook.url, verified=False)
+    await world.subscribe("ann", *places, hook)
+    await asyncio.gather(*(world.verification.ask(ANN, "ann", "email", place) for place in range(6)))
+    arrived_s = [mail.at_s for mail in world.smtp.accepted]
+    assert arrived_s[-1] - arrived_s[0] >= 0.4  # 10 in a second, in eighths of it
+    world.hook.faults.append(Fault(status=429, retry_after_s=30))
+    for _ in range(2):
+        with pytest.raises(Retryable) as told:
+            await world.verification.ask(ANN, "ann", "webhook", 0)
+        assert told.value.retry_after_s == pytest.approx(30, abs=1)
+    assert world.hook.requests == 1
 
 
 async def test_who_confirmed_what_and_when_is_stated_without_the_address(world: World) -> None:

@@ -17,10 +17,12 @@ from alerting.channels import Message
 from alerting.channels.challenge import Challenge
 from alerting.channels.email import Email, Server
 from alerting.channels.http import Outbound
+from alerting.config import AlertingSection
 from alerting.directory import Directory
 from alerting.links import Links
 from alerting.management.core import Management
 from alerting.metrics import Metrics
+from alerting.sending.gates import Gates
 from alerting.verification.core import Verification
 from alerting.verification.leaving import Leaving
 from alerting.verification.metrics import AddressMetrics
@@ -86,8 +88,9 @@ async def post(reading: Any) -> AsyncIterator[Post]:
         email = Email(Server("127.0.0.1", smtp.port, "none", 2.0), sender="alerts@example.org", links=LINKS)
         stack.push_async_callback(email.close)
         challenge = Challenge(Outbound(timeout_s=1.0, allow_private=False, connections=1))
+        gates = Gates(reading.bus, AlertingSection(), metrics)
         verification = Verification(
-            management, Opened(reading.bus), {"email": email}, challenge, LINKS, metrics, counted
+            management, Opened(reading.bus), {"email": email}, challenge, LINKS, metrics, gates, counted
         )
         await serve(stack, reading.bus, verification, Leaving(management, LINKS, counted))
         yield Post(reading, smtp, directory, email)

@@ -171,6 +171,8 @@ VERIFICATIONS = Bucket("verifications", history=1, expires=True)
 """What is open to be confirmed: digests of codes and addresses, for a day."""
 PERMITS = Bucket("permits", durability="async", history=1, expires=True)
 """When which receiver may be asked next, shared by the replicas of alerting. A crash forgets a window's worth."""
+CLOSURES = Bucket("closures", durability="async", history=1, expires=True)
+"""Until when receivers asked to be left alone, for all replicas of alerting. Who forgets it is told again."""
 BUCKETS = (
     ALERT_RULES,
     SUBSCRIBERS,
@@ -183,6 +185,7 @@ BUCKETS = (
     PROGRESS,
     VERIFICATIONS,
     PERMITS,
+    CLOSURES,
 )
 
 

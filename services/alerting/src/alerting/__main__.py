@@ -28,7 +28,7 @@ from alerting.pipeline import Pipeline
 from alerting.quotas import Quotas
 from alerting.reports.office import run_reports
 from alerting.sending.gate import WAITING
-from alerting.sending.rates import Rates
+from alerting.sending.gates import Gates
 from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
 from alerting.verification.core import Verification
@@ -63,11 +63,14 @@ async def serve(service: Service[Settings]) -> None:
     channels = open_channels(settings)
     for channel in channels.values():
         service.stack.push_async_callback(channel.close)
-    verification = await open_doorway(service, management, channels, metrics)
+    gates = Gates(bus, settings, metrics)
+    service.spawn(gates.follow(service.stop))
+    verification = await open_doorway(service, management, channels, metrics, gates)
     pictures = await open_pictures(service, channels.keys(), metrics)
-    hand_over = open_senders(service, channels, directory, metrics, pictures)
+    hand_over = open_senders(service, channels, directory, metrics, gates, pictures)
 
-    service.spawn(run_bot(service, Parts(directory, management, verification, Broadcasts(opener), pictures)))
+    parts = Parts(directory, management, verification, Broadcasts(opener), pictures, gates)
+    service.spawn(run_bot(service, parts))
     pipeline = Pipeline(
         Doorkeeper(directory.subscribers, directory.silences, quotas), ttl_ms=int(settings.delivery.ttl_s * 1000)
     )
@@ -86,6 +89,7 @@ def open_senders(
     channels: Mapping[ChannelName, Channel],
     directory: Directory,
     metrics: Metrics,
+    gates: Gates,
     pictures: Pictures | None,
 ) -> HandOver:
     """A pool for every channel, also for one that is not configured: it says so. Returns who takes work at once."""
@@ -98,12 +102,10 @@ def open_senders(
             channels.get(name),
             directory,
             metrics,
+            gates,
             ttl_s=settings.delivery.ttl_s,
             max_attempts=settings.delivery.max_attempts,
             random=Random(),
-            at_once=settings.workers(name),
-            workers=settings.workers(name),
-            rates=Rates(settings),
             pictures=pictures,
         )
         service.stack.push_async_callback(sender.finish)
@@ -118,14 +120,18 @@ def open_senders(
 
 
 async def open_doorway(
-    service: Service[Settings], management: Management, channels: Mapping[ChannelName, Channel], metrics: Metrics
+    service: Service[Settings],
+    management: Management,
+    channels: Mapping[ChannelName, Channel],
+    metrics: Metrics,
+    gates: Gates,
 ) -> Verification:
     """Where addresses are confirmed and unsubscribed."""
     settings, bus = service.settings.alerting, service.bus
     links, challenge = links_of(settings.links), open_challenge(settings)
     service.stack.push_async_callback(challenge.close)
     counted = AddressMetrics(service.registry)
-    verification = Verification(management, Opened(bus), channels, challenge, links, metrics, counted)
+    verification = Verification(management, Opened(bus), channels, challenge, links, metrics, gates, counted)
     await serve_doorway(service.stack, bus, verification, Leaving(management, links, counted))
     return verification
 

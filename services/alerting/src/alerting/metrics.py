@@ -13,6 +13,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._of_alerts(registry)
         self._of_deliveries(registry)
+        self._of_receivers(registry)
         self._of_digests(registry)
         self._of_pictures(registry)
 
@@ -71,6 +72,13 @@ class Metrics:
             "From the cause being stored to the first request.",
             ["channel"],
             buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+    def _of_receivers(self, registry: CollectorRegistry) -> None:
+        self.receivers_closed = Gauge(
+            "alerting_receivers_closed",
+            "Hosts and destinations that asked to be left alone for a while.",
             registry=registry,
         )
 

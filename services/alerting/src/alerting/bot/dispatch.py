@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -21,6 +23,8 @@ from alerting.bot.seals import Seals
 from alerting.channels import Ambiguous
 from alerting.gateway import Away
 from alerting.reasons import Refused
+from alerting.sending.gates import Gates
+from alerting.sending.rates import NO_CHAT
 from tocsin_common.errors import Rejected, Retryable, Unreachable
 from tocsin_common.events import BotState
 
@@ -49,6 +53,10 @@ MANAGED: Mapping[str, str] = {
 """What is said where the management refuses, by its reason."""
 
 
+Outgoing = tuple[str, Callable[[], Awaitable[None]]]
+"""A request and whose pace it keeps: a chat's, or that of all chats."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commands:
     """By name: of messages, and of buttons."""
@@ -70,7 +78,14 @@ class Dispatch:
     """Handles one bot's updates."""
 
     def __init__(
-        self, api: BotApi, ledger: Ledger, desk: Desk, seals: Seals, commands: Commands, metrics: BotMetrics
+        self,
+        api: BotApi,
+        ledger: Ledger,
+        desk: Desk,
+        seals: Seals,
+        commands: Commands,
+        metrics: BotMetrics,
+        gates: Gates,
     ) -> None:
         self._api = api
         self._ledger = ledger
@@ -78,6 +93,7 @@ class Dispatch:
         self._seals = seals
         self._commands = commands
         self._metrics = metrics
+        self._gates = gates
         self._pace = Pace(desk.settings.answers_per_minute)
 
     async def handle(self, asked: Asked) -> None:
@@ -141,12 +157,14 @@ class Dispatch:
         return replace(verdict, outcome="failed", reason=reason), said(asked, text)
 
     async def _send(self, asked: Asked, answer: Answer) -> tuple[BotState, str]:
-        """The answer's request, repeated only where Telegram surely did not take it; its state and reason."""
+        """The answer's requests, repeated only where Telegram surely did not take them; its state and reason."""
         rows = tuple(tuple(self._sealed(key, asked.person.user_id) for key in row) for row in answer.buttons)
-        answer = replace(answer, buttons=rows)
+        requests = self._requests(asked, replace(answer, buttons=rows))
         for left in reversed(range(SENDS)):
             try:
-                await self._request(asked, answer)
+                while requests:
+                    await self._gates.ask("telegram", *requests[0])
+                    requests.popleft()
                 return "answered", ""
             except Ambiguous as error:
                 return "unknown", error.reason
@@ -159,15 +177,17 @@ class Dispatch:
                 await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    async def _request(self, asked: Asked, answer: Answer) -> None:
-        if asked.press is None:
-            await self._api.send(asked.chat_id, answer)
-            return
-        if answer.picture is not None:
-            await self._api.send(asked.chat_id, answer)
+    def _requests(self, asked: Asked, answer: Answer) -> deque[Outgoing]:
+        """What says an answer, one after the other, each with the chat whose pace it keeps: a toast is in none."""
+        press, chat = asked.press, asked.chat_id
+        requests: deque[Outgoing] = deque()
+        if press is None or answer.picture is not None:
+            requests.append((str(chat), partial(self._api.send, chat, answer)))
         elif answer.text:
-            await self._api.edit(asked.chat_id, asked.press.message_id, answer)
-        await self._api.toast(asked.press.callback_id, answer.toast)
+            requests.append((str(chat), partial(self._api.edit, chat, press.message_id, answer)))
+        if press is not None:
+            requests.append((NO_CHAT, partial(self._api.toast, press.callback_id, answer.toast)))
+        return requests
 
     def _sealed(self, key: Button, user_id: int) -> Button:
         return replace(key, data=self._seals.seal(key.data, user_id)) if key.data else key

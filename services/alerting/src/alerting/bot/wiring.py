@@ -23,6 +23,7 @@ from alerting.directory import Directory
 from alerting.gateway import Gateway
 from alerting.management.core import Management
 from alerting.picture.desk import Pictures
+from alerting.sending.gates import Gates
 from alerting.verification.core import Verification
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.holding import holder_name
@@ -46,6 +47,7 @@ class Parts:
     verification: Verification
     broadcasts: Broadcasts
     pictures: Pictures | None
+    gates: Gates
 
 
 async def run_bot(service: Service[Settings], parts: Parts) -> None:
@@ -62,7 +64,7 @@ async def run_bot(service: Service[Settings], parts: Parts) -> None:
     doors = (parts.management, parts.verification, parts.broadcasts)
     desk = Desk(section, gateway, service.bus, *doors, identity, parts.pictures)
     metrics = BotMetrics(service.registry)
-    dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics)
+    dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics, parts.gates)
     lease = Lease(service.bus.bucket(LEASES), LEASE, holder_name())
     if await introduced(api, desk, service.stop):
         await Poller(api, dispatch, lease, metrics).run(service.stop)

@@ -1,9 +1,9 @@
 """The channels: each takes a message to one destination, and either delivers it or says why not.
 
-A channel knows nothing of rules, retries or the ledger. It delivers, or raises
+A channel knows nothing of rules, retries or the ledger. It delivers and says what the receiver said, or raises
 
 - `Rejected(reason)`: this message will never be taken;
-- `Retryable(reason, retry_after_s)`: it was not taken, but may be later;
+- `Retryable(reason, retry_after_s)`: it was not taken, but may be later (`HostBusy`: nor is any other there);
 - `Ambiguous(reason)`: it may have been taken: the connection broke, or time ran out, after the request had gone out.
 """
 
@@ -27,6 +27,18 @@ class Ambiguous(Retryable):
     """No answer that can be believed: the receiver may or may not have taken the message."""
 
 
+class HostBusy(Retryable):
+    """Not the destination asks for patience but the host, for all destinations there."""
+
+
+class Sent(NamedTuple):
+    """A message was delivered. `reference` is the receiver's own id of it ("": it gave none); for `rest_s` from now the
+    destination takes no other."""
+
+    reference: str = ""
+    rest_s: float = 0.0
+
+
 class Action(NamedTuple):
     """A link and what it says."""
 
@@ -36,7 +48,7 @@ class Action(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A message that was sent to the same place before; `reference` is what the channel returned for it."""
+    """A message that was sent to the same place before; `reference` is the receiver's id of it."""
 
     delivery_id: str
     reference: str
@@ -79,8 +91,8 @@ class Channel(Protocol):
 
     dedupes: bool
 
-    async def send(self, message: Message, destination: Destination) -> str:
-        """Deliver; returns the receiver's own id of the message ("" if it gave none).
+    async def send(self, message: Message, destination: Destination) -> Sent:
+        """Deliver.
 
         Raises Rejected, Retryable or Ambiguous, with a reason of `reasons.Undelivered`; never with an address, token
         or secret in the text.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from alerting.channels import Message
+from alerting.channels import Message, Sent
 from alerting.channels.http import Outbound
 from alerting.channels.webhook import signed_headers
 from alerting.reasons import Undelivered
@@ -28,7 +28,7 @@ class Challenge:
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         """Raises Rejected for any other answer."""
         body = msgspec.json.encode(
             {
@@ -46,7 +46,7 @@ class Challenge:
             returned = ""
         if not hmac.compare_digest(returned.encode(), message.text.encode()):
             raise Rejected(Undelivered.WRONG_ANSWER, "the receiver did not answer with the challenge")
-        return ""
+        return Sent()
 
     async def close(self) -> None:
         await self._outbound.close()

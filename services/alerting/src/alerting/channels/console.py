@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from alerting.channels import Message
+from alerting.channels import Message, Sent
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected
@@ -20,12 +20,12 @@ class Console:
 
     dedupes = False
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         """Raises Rejected when the log's level would swallow the line."""
         if not log.is_enabled_for(logging.INFO):
             raise Rejected(Undelivered.CONSOLE_OFF, "the log level is above info")
         log.info("alert", title=message.title, text=message.text, delivery_id=message.delivery_id, **_plain(message))
-        return ""
+        return Sent()
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -15,7 +15,8 @@ import msgspec
 from discord_webhook import DiscordEmbed, DiscordWebhook
 from yarl import URL
 
-from alerting.channels import Ambiguous, Message, Original
+from alerting.channels import Ambiguous, Message, Original, Sent
+from alerting.channels.discord_limits import obeyed, rest_s
 from alerting.channels.http import Answer, Outbound
 from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
@@ -51,7 +52,7 @@ class Discord:
         self._outbound = outbound
         self._channels: dict[URL, str] = {}
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         try:
             address = URL(destination.address)
             url = str(address.update_query(wait="true"))
@@ -59,7 +60,8 @@ class Discord:
             raise Rejected(Undelivered.BAD_ADDRESS, "not a URL") from None
         link = await self._link(address, message.answers) if message.answers else None
         body = msgspec.json.encode(payload(message, link))
-        return message_id(await self._outbound.post(url, body, {"Content-Type": "application/json"}))
+        answer = await self._outbound.post(url, body, {"Content-Type": "application/json"}, judge=obeyed)
+        return Sent(message_id(answer), rest_s(answer.headers))
 
     async def _link(self, address: URL, original: Original) -> str | None:
         """Where a message of this webhook can be seen; None where Discord does not say."""

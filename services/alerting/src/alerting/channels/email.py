@@ -22,7 +22,7 @@ from typing import Literal
 
 import aiosmtplib
 
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.channels.letter import PICTURE_ID, page, plain
 from alerting.channels.text import cut, one_line
 from alerting.links import Links
@@ -61,7 +61,7 @@ class Email:
         self._links = links
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         unsubscribe = self._links.unsubscribe(message.subscriber_id, destination) if self._links else ""
         mail = compose(message, sender=self._sender, recipient=destination.address, unsubscribe=unsubscribe)
         try:
@@ -74,7 +74,7 @@ class Email:
             client.close()
             raise meaning(error, sending=True) from None
         self._idle.append((client, time.monotonic()))
-        return one_line(reply)[:REPLY_MAX]
+        return Sent(one_line(reply)[:REPLY_MAX])
 
     async def close(self) -> None:
         """Say goodbye on every idle connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,10 +51,11 @@ SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Netwo
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response below 300. `body` holds at most ANSWER_BYTES_MAX bytes."""
+    """A response. `body` holds at most ANSWER_BYTES_MAX bytes."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
 
 class Outbound:
@@ -69,13 +70,22 @@ class Outbound:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send `body`; returns the answer if it is a success. Raises Rejected, Retryable or Ambiguous otherwise."""
-        return await self._ask("POST", url, body, headers)
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, judge: Callable[[Answer], None] | None = None
+    ) -> Answer:
+        """Send `body`; returns the answer if it is a success. Raises Rejected, Retryable or Ambiguous otherwise.
+
+        `judge` raises what an answer means that is no success, where the receiver says it otherwise than others do.
+        """
+        answer = await self._ask("POST", url, body, headers)
+        (judge or judged)(answer)
+        return answer
 
     async def get(self, url: str) -> Answer:
         """What there is at a URL; raises the same."""
-        return await self._ask("GET", url, None, {})
+        answer = await self._ask("GET", url, None, {})
+        judged(answer)
+        return answer
 
     async def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         target = self._checked(url)
@@ -85,8 +95,7 @@ class Outbound:
             )
             async with request as response:
                 answer = await response.content.read(ANSWER_BYTES_MAX)
-                judge(response.status, response.headers)
-                return Answer(response.status, answer)
+                return Answer(response.status, answer, response.headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Retryable(Undelivered.CONNECTION_FAILED, type(error).__name__) from None
         except aiohttp.InvalidURL:
@@ -184,6 +193,11 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         if address not in GLOBAL_UNICAST:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL)
+
+
+def judged(answer: Answer) -> None:
+    """Return for a success; raise what any other answer means."""
+    judge(answer.status, answer.headers)
 
 
 def judge(status: int, headers: Mapping[str, str]) -> None:

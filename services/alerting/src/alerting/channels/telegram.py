@@ -23,7 +23,7 @@ from telegram.error import (
 )
 from telegram.request import HTTPXRequest
 
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
@@ -62,16 +62,17 @@ class Telegram:
         self._uploaded: dict[bytes, str] = {}
         self._bot = Bot(token, base_url=base, request=request, get_updates_request=request)
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         text = markup(message)
         picture = message.picture if shown_length(text) <= CAPTION_MAX else None
         try:
             try:
-                return await self._post(destination.address, text, picture, _manner(message))
+                reference = await self._post(destination.address, text, picture, _manner(message))
             except ChatMigrated as moved:  # where no message has the id it had
-                return await self._post(moved.new_chat_id, text, picture, _manner(replace(message, answers=None)))
+                reference = await self._post(moved.new_chat_id, text, picture, _manner(replace(message, answers=None)))
         except TelegramError as error:
             raise meaning(error) from None
+        return Sent(reference)
 
     async def _post(self, chat_id: int | str, text: str, picture: bytes | None, manner: dict[str, Any]) -> str:
         """A photo with the text below it. Where Telegram refuses that (a chat may forbid photos), the text alone."""

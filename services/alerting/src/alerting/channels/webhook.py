@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from alerting.channels import Message
+from alerting.channels import Message, Sent
 from alerting.channels.http import Outbound
 from alerting.reasons import Undelivered
 from tocsin_common.documents import Destination
@@ -28,12 +28,12 @@ class Webhook:
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         body = payload(message)
         headers = {"Content-Type": "application/json", "User-Agent": "Tocsin"}
         headers |= signed_headers(message.delivery_id, int(time.time()), body, destination.secret)
         await self._outbound.post(destination.address, body, headers)
-        return ""
+        return Sent()
 
     async def close(self) -> None:
         await self._outbound.close()

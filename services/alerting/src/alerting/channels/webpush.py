@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02, VapidException
 from yarl import URL
 
-from alerting.channels import Message
+from alerting.channels import Message, Sent
 from alerting.channels.http import Outbound
 from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
@@ -57,7 +57,7 @@ class WebPush:
         self._contact = contact
         self._tokens: dict[str, tuple[float, str]] = {}
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         headers = {
             "Content-Encoding": "aes128gcm",
             "Content-Type": "application/octet-stream",
@@ -68,7 +68,7 @@ class WebPush:
         }
         body = encrypted(payload(message), destination.secret)
         await self._outbound.post(destination.address, body, headers)
-        return ""  # what the push service calls the message lets whoever knows it take it back
+        return Sent()  # what the push service calls the message lets whoever knows it take it back
 
     async def close(self) -> None:
         await self._outbound.close()

@@ -13,6 +13,7 @@ from random import Random
 
 import structlog
 
+from alerting.channels import Sent
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
 from alerting.sending.breaker import Breaker
@@ -40,13 +41,13 @@ SPREAD = 0.25
 
 @dataclass(slots=True)
 class Watched:
-    """A request's outcome: the receiver's id of the message, or the failure. None: nothing is known."""
+    """A request's outcome. None: nothing is known."""
 
-    outcome: str | Rejected | Retryable | None = None
+    outcome: Sent | Rejected | Retryable | None = None
 
     def of(self, kind: str) -> bool | None:
         """Whether the host, or the destination, works; None: this does not tell."""
-        if self.outcome is None or isinstance(self.outcome, str):
+        if self.outcome is None or isinstance(self.outcome, Sent):
             return None if self.outcome is None else True
         reason = self.outcome.reason
         if kind == "host":

@@ -1,7 +1,7 @@
 """Before every request: a permit of each receiver that limits us, then one of the channel's connections.
 
 Who waits here is in hand, but holds no connection. A destination of its own pace never keeps the others waiting: few
-wait for it here, the rest is told to come back.
+wait for it here, the rest is told to come back. What a receiver says about when to come back is kept to by everybody.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from alerting.reasons import Undelivered
 from alerting.sending.book import Book
 from alerting.sending.clock import ClockMs, until
+from alerting.sending.closures import Closures
 from alerting.sending.line import Line
 from alerting.sending.rates import Route, Scope
 from alerting.sending.turns import Turns
@@ -50,8 +51,10 @@ class Permit:
 class Gate:
     """The permits and connections of one channel. `rank` 0 is the most urgent."""
 
-    def __init__(self, bucket: KeyValue, *, workers: int, clock_ms: ClockMs) -> None:
+    def __init__(self, bucket: KeyValue, closures: Closures, *, workers: int, clock_ms: ClockMs) -> None:
+        self.workers = workers
         self._bucket = bucket
+        self._closures = closures
         self._now_ms = clock_ms
         self._connections = Turns(workers)
         self._room = workers * WAITING
@@ -62,18 +65,22 @@ class Gate:
         """One of the channel's connections."""
         return self._connections.turn(rank)
 
-    async def permit(self, route: Route, rank: int) -> Permit:
-        """Wait for one. Raises Retryable for who waits better elsewhere, Unreachable."""
+    async def permit(self, route: Route, rank: int, *, stays: bool = False) -> Permit:
+        """Wait for one. Raises Retryable for who waits better elsewhere, unless it `stays`, and Unreachable."""
+        self._look_closed(route, hold_ms=HOLD_MS if route.own.limits else 0)
         if not route.own.limits:
-            return await self._of_line(route, rank)
+            return await self._of_line(route, rank, stays=stays)
         book, turns = self._book(route.own)
         if turns.waiting >= HELD and rank > 0:
             raise self._elsewhere(book)
         async with turns.turn(rank):
-            return await self._of_both(book, route, rank)
+            return await self._of_both(book, route, rank, stays=stays)
 
     async def ready(self, permit: Permit) -> None:
-        """Wait for the permit's moment; one that has passed is replaced. Raises Retryable if that is not soon."""
+        """Wait for the permit's moment; one that has passed is replaced.
+
+        Raises Retryable if that is not soon, or the receiver has asked for patience in the meantime.
+        """
         try:
             async with asyncio.timeout(RENEW_S):
                 while self._now_ms() > permit.until_ms:
@@ -82,35 +89,46 @@ class Gate:
                 await until(self._now_ms, permit.from_ms)
         except TimeoutError:
             raise Retryable(Undelivered.RATE_LIMITED, "no permit in time") from None
+        self._look_closed(permit.route, hold_ms=0)
 
     async def _renewed(self, permit: Permit) -> Permit:
         """Who has a connection already waits for nobody."""
         if not permit.route.own.limits:
-            return await self._of_line(permit.route, PRESSING)
+            return await self._of_line(permit.route, PRESSING, stays=True)
         book, _ = self._book(permit.route.own)
         book.give_back(permit.from_ms)
-        return await self._of_both(book, permit.route, PRESSING)
+        return await self._of_both(book, permit.route, PRESSING, stays=True)
 
-    async def _of_both(self, book: Book, route: Route, rank: int) -> Permit:
+    async def _of_both(self, book: Book, route: Route, rank: int, *, stays: bool) -> Permit:
         """A slot of the line, and at the same time one of the destination's."""
         while True:
+            self._look_closed(route, hold_ms=HOLD_MS)
             next_ms = book.next_ms(self._now_ms()) - book.late_ms // 2
             if next_ms > self._now_ms() + HOLD_MS:
                 raise self._elsewhere(book)
-            await until(self._now_ms, next_ms)
-            permit = await self._of_line(route, rank)
+            await until(self._now_ms, max(next_ms, self._closed_until_ms(route)))
+            permit = await self._of_line(route, rank, stays=stays)
             until_ms = min(permit.until_ms, permit.from_ms + book.late_ms)
             if slots := await book.reserve(1, from_ms=permit.from_ms, until_ms=int(until_ms)):
                 return Permit(route, rank, slots[0], min(permit.until_ms, slots[0] + book.late_ms))
             if route.shared.limits:
                 self._line(route.shared).give_back(permit.from_ms)
 
-    async def _of_line(self, route: Route, rank: int) -> Permit:
+    async def _of_line(self, route: Route, rank: int, *, stays: bool) -> Permit:
         if not route.shared.limits:
             return Permit(route, rank, self._now_ms(), float("inf"))
         line = self._line(route.shared)
-        slot = await line.slot(rank)
+        slot = await line.slot(rank, stays=stays)
         return Permit(route, rank, slot, slot + line.late_ms)
+
+    def _closed_until_ms(self, route: Route) -> int:
+        return max(self._closures.until_ms(route.shared.key), self._closures.until_ms(route.own.key))
+
+    def _look_closed(self, route: Route, *, hold_ms: int) -> None:
+        """Raises Retryable while the receiver is closed for longer than one may wait here."""
+        wait_ms = self._closed_until_ms(route) - self._now_ms()
+        if wait_ms > hold_ms:
+            raise Retryable(Undelivered.RATE_LIMITED, "it asked for patience", retry_after_s=wait_ms / 1000)
 
     def _elsewhere(self, book: Book) -> Retryable:
         come_back_s = book.come_back_s(behind=HELD // 2)

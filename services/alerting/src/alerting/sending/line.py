@@ -39,12 +39,12 @@ class Line:
     def idle(self) -> bool:
         return self._giving is None and self._book.forgotten
 
-    async def slot(self, rank: int) -> int:
+    async def slot(self, rank: int, *, stays: bool = False) -> int:
         """The moment of a slot that is yours; it may be up to LEAD_MS ahead.
 
-        Raises Retryable when there is no room in the line, but for a rank below 0.
+        Raises Retryable when there is no room in the line, but for who `stays`.
         """
-        if len(self._waiting) >= self._room and rank >= 0:
+        if len(self._waiting) >= self._room and not stays:
             come_back_s = self._book.come_back_s(behind=self._room // 2)
             raise Retryable(Undelivered.RATE_LIMITED, "no room in the line", retry_after_s=come_back_s)
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -12,8 +12,11 @@ from tocsin_common.events import ChannelName
 from tocsin_common.ids import derive
 
 DISCORD = (Limit(5, 2_000),)
-"""Of each webhook. Discord publishes no figure, but every answer's X-RateLimit headers say this one:
-https://discord.com/developers/docs/topics/rate-limits"""
+"""Of each webhook, its threads together. Discord publishes no figure, but every answer's X-RateLimit headers say this
+one, and where they say less they are kept to: https://discord.com/developers/docs/topics/rate-limits"""
+
+NO_CHAT = ""
+"""The address, on Telegram, of what appears in no chat: it keeps to the rate of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Rates:
             case "email":
                 return _route(channel, "", address, _smooth(settings.email.per_s), ())
             case "discord":
-                return _route(channel, _host(address), address, (), DISCORD)
+                return _route(channel, _host(address), address, (), DISCORD, of=address.partition("?")[0])
             case "webhook":
                 return _route(channel, _host(address), address, _at_once(settings.webhook.per_host_per_s), ())
             case "webpush":
@@ -63,6 +66,8 @@ class Rates:
         """Bots may send one message per second to a chat, and 20 per minute to a group (whose id is negative) or a
         channel: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this"""
         telegram = self.settings.telegram
+        if address == NO_CHAT:
+            return ()
         chat = (Limit.per_second(telegram.chat_per_s),)
         return (*chat, Limit(telegram.group_per_min, 60_000)) if address.startswith(("-", "@")) else chat
 
@@ -77,12 +82,13 @@ def _smooth(rate: float) -> Limits:
     return (Limit.per_second(rate, smooth=True),)
 
 
-def _route(channel: ChannelName, host: str, address: str, shared: Limits, own: Limits) -> Route:
+def _route(channel: ChannelName, host: str, address: str, shared: Limits, own: Limits, *, of: str = "") -> Route:
+    """`of`: what the destination's own limits are of, where that is not the address."""
     return Route(
         host=host,
         destination=address,
         shared=Scope(derive("permit", channel, "host", host), shared, alone=not host),
-        own=Scope(derive("permit", channel, "destination", address), own),
+        own=Scope(derive("permit", channel, "destination", of or address), own),
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from alerting.channels import Ambiguous, Channel, Message, Original
+from alerting.channels import Ambiguous, Channel, Message, Original, Sent
 from alerting.delivery import ATTEMPT_LIMIT_S
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
@@ -36,8 +36,8 @@ class Requests:
         self._seconds = metrics.send_seconds.labels(name)
         self._limits: set[asyncio.Timeout] = set()
 
-    async def send(self, channel: Channel, message: Message, destination: Destination) -> str:
-        """The receiver's id of the message. Raises Rejected, Retryable or Ambiguous and nothing else."""
+    async def send(self, channel: Channel, message: Message, destination: Destination) -> Sent:
+        """What the receiver says. Raises Rejected, Retryable or Ambiguous and nothing else."""
         try:
             with self._in_flight.track_inprogress(), self._seconds.time():
                 async with self._time_limit():

@@ -13,7 +13,7 @@ from random import Random
 
 import structlog
 
-from alerting.channels import Ambiguous, Channel, Message
+from alerting.channels import Ambiguous, Channel, Message, Sent
 from alerting.delivery import Attempt, Close, Done, PutAside, Wait, after_failure, is_late, next_step
 from alerting.digests.telling import Telling
 from alerting.directory import Directory
@@ -23,17 +23,16 @@ from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
 from alerting.sending.circuits import Circuits
 from alerting.sending.clock import ClockMs
-from alerting.sending.gate import Gate, Permit
+from alerting.sending.gate import Permit
+from alerting.sending.gates import Gates
 from alerting.sending.hands import Hands
 from alerting.sending.ledger import Ledger, Work
-from alerting.sending.rates import Rates
 from alerting.sending.requests import Requests, as_message
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 from tocsin_common.events import SEVERITIES, ChannelName, DeliveryChanged, DeliveryState, Event, SendDue
-from tocsin_common.streams import PERMITS
 
 log = structlog.get_logger()
 
@@ -51,13 +50,11 @@ class Sender:
         channel: Channel | None,
         directory: Directory,
         metrics: Metrics,
+        gates: Gates,
         *,
         ttl_s: float,
         max_attempts: int,
         random: Random,
-        at_once: int,
-        workers: int,
-        rates: Rates,
         pictures: Pictures | None = None,
         clock_ms: ClockMs = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -73,11 +70,10 @@ class Sender:
         self._ledger = Ledger(bus, name, clock_ms)
         self._telling = Telling(bus, clock_ms)
         self._requests = Requests(name, metrics)
-        self._rates = rates
-        self._gate = Gate(bus.bucket(PERMITS), workers=workers, clock_ms=clock_ms)
+        self._gates = gates
+        self._gate = gates[name]
         self._circuits = Circuits(name, metrics, random, clock_ms)
-        self._hands = Hands(name, self._go_on, at_once=at_once, clock_ms=clock_ms)
-        self._paused_until_ms: dict[str, int] = {}
+        self._hands = Hands(name, self._go_on, at_once=self._gate.workers, clock_ms=clock_ms)
 
     def begin(self, due: SendDue, opened: DeliveryChanged, seq: int) -> None:
         """Start on work whose ledger was opened just now, at `seq`."""
@@ -130,10 +126,9 @@ class Sender:
 
     async def _attempt(self, work: Work, number: int, channel: Channel, destination: Destination) -> None:
         """Everything that may take long comes before the attempt is recorded: a crash meanwhile leaves no doubt."""
-        route, rank = self._rates.route(self._name, destination.address), SEVERITIES.index(work.due.severity)
+        route, rank = self._gates.route(self._name, destination.address), SEVERITIES.index(work.due.severity)
         try:
             self._circuits.check(route.host, route.destination)
-            self._respect_pause(destination)
             permit = await self._gate.permit(route, rank)
         except Retryable as wait:
             await self._wait(work, wait)
@@ -143,19 +138,26 @@ class Sender:
             with self._circuits.watching(route.host, route.destination) as watched:
                 work = await self._ledger.record(work, "attempting", number)
                 watched.outcome = await self._ask(permit, channel, message, destination)
-        match watched.outcome:
+        try:
+            await self._conclude(work, watched.outcome, destination)
+        finally:
+            await self._gates.heed(route, watched.outcome)
+
+    async def _conclude(self, work: Work, outcome: Sent | Rejected | Retryable, destination: Destination) -> None:
+        """Record what became of an attempt; raises Retryable when another one follows."""
+        match outcome:
             case Rejected() as error:
                 await self._close(work, "failed", Undelivered(error.reason), detail=str(error))
             case Retryable() as error:
                 await self._fail(work, error, destination)
-            case reference:
-                await self._ledger.record(work, "sent", number, reference=reference)
+            case Sent(reference=reference):
+                await self._ledger.record(work, "sent", work.attempt, reference=reference)
                 self._metrics.sent.labels(self._name).inc()
-                log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=number)
+                log.debug("sent", channel=self._name, delivery_id=work.due.delivery_id, attempt=work.attempt)
 
     async def _ask(
         self, permit: Permit, channel: Channel, message: Message, destination: Destination
-    ) -> str | Rejected | Retryable:
+    ) -> Sent | Rejected | Retryable:
         """One request, and what became of it."""
         try:
             await self._gate.ready(permit)
@@ -202,8 +204,6 @@ class Sender:
             max_attempts=self._max_attempts,
             random=self._random,
         )
-        if error.retry_after_s is not None:
-            self._paused_until_ms[destination.address] = now_ms + int(error.retry_after_s * 1000)
         if isinstance(follows, Close):
             await self._close(work, follows.state, follows.reason, detail=str(error))
             return
@@ -258,16 +258,6 @@ class Sender:
         if self._channel is None or destination is None:
             return False
         return self._channel.dedupes or destination.on_unknown == "resend"
-
-    def _respect_pause(self, destination: Destination) -> None:
-        """Do not ask an address that told us to wait: others queued for it wait too, without using up attempts."""
-        until_ms = self._paused_until_ms.get(destination.address)
-        if until_ms is None:
-            return
-        remaining_ms = until_ms - self._now_ms()
-        if remaining_ms > 0:
-            raise Retryable(Undelivered.RATE_LIMITED, retry_after_s=remaining_ms / 1000)
-        del self._paused_until_ms[destination.address]
 
     def _stored_ms(self, due: SendDue) -> int:
         """When the cause was stored: its deadline counts from there."""

@@ -19,6 +19,7 @@ from alerting.management.core import Management
 from alerting.metrics import Metrics
 from alerting.places import at_places
 from alerting.reasons import Unconfirmed
+from alerting.sending.gates import Gates
 from alerting.sending.requests import Requests
 from alerting.verification.codes import digest, new_code, spaced, typed
 from alerting.verification.metrics import AddressMetrics
@@ -50,12 +51,14 @@ class Verification:
         challenge: Channel,
         links: Links | None,
         metrics: Metrics,
+        gates: Gates,
         counted: AddressMetrics,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._management, self._opened, self._links = management, opened, links
         self._channels: dict[ChannelName, Channel] = {**channels, "webhook": challenge}
         self._requests = {name: Requests(name, metrics) for name in self._channels}
+        self._gates = gates
         self._counted, self._now_ms = counted, clock_ms
 
     async def ask(self, actor: Actor, subscriber_id: str, channel: ChannelName, place: int) -> VerifyReply:
@@ -75,7 +78,9 @@ class Verification:
         if channel == "telegram":
             return VerifyReply(state="open", code=code, expires_ms=request.expires_ms)
         message = self._challenge(code) if channel == "webhook" else self._letter(code, subscriber)
-        await self._requests[channel].send(sender, message, destination)
+        await self._gates.ask(
+            channel, destination.address, lambda: self._requests[channel].send(sender, message, destination)
+        )
         self._counted.asked.labels(channel).inc()
         log.info("verification requested", subscriber=subscriber_id, channel=channel, place=place)
         if channel != "webhook":

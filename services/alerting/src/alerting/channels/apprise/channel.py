@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
-from alerting.channels import Ambiguous, Message
+from alerting.channels import Ambiguous, Message, Sent
 from alerting.channels.apprise.exchange import IN_HAND, Exchange
 from alerting.channels.apprise.services import Service
 from alerting.reasons import Undelivered
@@ -32,7 +32,7 @@ class Apprise:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="apprise")
         self._loading: asyncio.Future[None] | None = None
 
-    async def send(self, message: Message, destination: Destination) -> str:
+    async def send(self, message: Message, destination: Destination) -> Sent:
         if destination.address.partition("://")[0].lower() not in self._services:
             raise Rejected(Undelivered.FORBIDDEN_ADDRESS, "a service that is not among `alerting.apprise.services`")
         if self._loading is None:
@@ -48,7 +48,7 @@ class Apprise:
             raise Ambiguous(Undelivered.TIMEOUT, f"no answer within {self._timeout_s:g} s") from None
         if not taken:
             exchange.refuse()
-        return ""  # what the service calls the message stays with Apprise
+        return Sent()  # what the service calls the message stays with Apprise
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
