@@ -23,9 +23,10 @@ from alerting.directory import Directory
 from alerting.management.core import Management
 from alerting.metrics import Metrics
 from alerting.opener import Opener
-from alerting.picture.chart import Chart
 from alerting.picture.desk import Pictures
 from alerting.picture.draw import draw
+from alerting.picture.painter import Drawing
+from alerting.picture.report import Page, draw_report
 from alerting.sending.gates import Gates
 from alerting.verification.core import Verification
 from alerting.verification.metrics import AddressMetrics
@@ -46,14 +47,17 @@ KEY = "tcs_abc_0123456789abcdef"
 class Pure:
     """Draws where it stands."""
 
-    async def draw(self, chart: Chart) -> bytes | None:
-        return draw(chart)
+    async def draw(self, drawing: Drawing) -> bytes | None:
+        if isinstance(drawing, Page):
+            return draw_report(drawing.report, language=drawing.language)
+        return draw(drawing)
 
 
 @dataclass
 class ApiServer(HttpServer):
     """The gateway's reading side: `answers` by path, 404 for others; `asked_for` is what was wanted."""
 
+    key: str = KEY
     answers: dict[str, Any] = field(default_factory=dict)
     asked_for: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -64,7 +68,7 @@ class ApiServer(HttpServer):
         return web.json_response({"title": "no", "status": status}, status=status)
 
     async def _get(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
             return self.error(401, None)
         path, params = f"/{request.match_info['path']}", dict(request.query)
         self.asked_for.append((path, params))
@@ -78,11 +82,12 @@ class ApiServer(HttpServer):
 
 @dataclass
 class BotWorld:
-    """One Telegram, one bus, one API; `running` starts a replica. Its pace is no concern, but for `limits`."""
+    """One Telegram, one bus, one API (a gateway, or what stands for one); `running` starts a replica. Its pace is no
+    concern, but for `limits`."""
 
     bus: Bus
     telegram: BotServer
-    api: ApiServer
+    api: Any
     settings: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
 
@@ -90,7 +95,7 @@ class BotWorld:
     async def running(self) -> AsyncIterator[Service[Settings]]:
         """A replica with the bot and nothing else; it is stopped as a service is."""
         bot = {"enabled": True, "operators": [OPERATOR], **self.settings}
-        api = {"url": self.api.origin, "key": KEY}
+        api = {"url": self.api.origin, "key": self.api.key}
         telegram = {"token": self.telegram.token, "base_url": self.telegram.origin, "timeout_s": 1}
         telegram |= {"per_s": 1000, "chat_per_s": 1000, "group_per_min": 1000, **self.limits}
         settings = Settings.model_validate({"alerting": {"api": api, "bot": bot, "telegram": telegram}})

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from prometheus_client import CollectorRegistry
 from tests.alerts import a_signal
-from tests.bot import KEY, ApiServer
+from tests.bot import ApiServer
 
 from alerting.audience import Doorkeeper
 from alerting.directory import Directory
@@ -106,10 +106,11 @@ def a_report(due: Due, **given: Any) -> Report:
 
 @dataclass
 class ReportWorld:
-    """`now_ms` is everybody's clock. The API answers for any period; `given` is what its reports say otherwise."""
+    """`now_ms` is everybody's clock. The API is a gateway, or answers for any period; `given` is what its reports say
+    otherwise."""
 
     bus: Bus
-    api: ApiServer
+    api: Any
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     now_ms: int = MONDAY_MS
     given: dict[str, Any] = field(default_factory=dict)
@@ -117,7 +118,8 @@ class ReportWorld:
     def __post_init__(self) -> None:
         self.metrics = ReportMetrics(self.registry)
         self.directory = Directory(self.bus, Metrics(self.registry))
-        self.api.answers["/report"] = self._answer
+        if isinstance(self.api, ApiServer):
+            self.api.answers["/report"] = self._answer
 
     def _answer(self, params: dict[str, str]) -> Any:
         due = Due("weekly", params["zone"], int(params["from_ms"]), int(params["to_ms"]), self.now_ms)
@@ -139,7 +141,7 @@ class ReportWorld:
     @asynccontextmanager
     async def office(self, bus: Bus | None = None, *, timeout_s: float = 2.0, **more: Any) -> AsyncIterator[Office]:
         """One replica's office, with a lease of its own."""
-        own, gateway = bus or self.bus, Gateway(self.api.origin, KEY, timeout_s=timeout_s)
+        own, gateway = bus or self.bus, Gateway(self.api.origin, self.api.key, timeout_s=timeout_s)
         clock = lambda: self.now_ms  # noqa: E731
         pipeline = Pipeline(Doorkeeper(self.directory.subscribers, self.directory.silences), ttl_ms=HOUR_MS)
         desk = Desk(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import pytest
@@ -125,12 +126,17 @@ async def test_answers_and_the_alerts_of_another_replica_share_the_limits_of_tel
                 world.telegram.say(person, "/help")
         await asyncio.gather(*(alert(chat) for chat in [ADA, *range(20)]))
         received = await world.telegram.wait_for(6 + 21)
+        await world.telegram.wait_confirmed()
+        steps = await world.entries()
     moments = sorted(one.at_s for one in received)
     assert all(later - sooner >= 1 for sooner, later in zip(moments, moments[20:], strict=False))
     for person in (ADA, BOB):
         own = sorted(one.at_s for one in received if one.address == str(person))
         assert all(later - sooner >= 1 / 1.9 for sooner, later in pairwise(own))
     assert len([one for one in received if one.address == str(ADA)]) == 4
+    ends = {one.update_id: one.at_ms for one in steps if one.state == "answered"}
+    took_ms = [ends[one.update_id] - one.at_ms for one in steps if one.state == "answering"]
+    assert median(took_ms) < 400  # what an answer waits for it waits for before it is recorded
 
 
 @pytest.mark.parametrize(

@@ -350,14 +350,10 @@ async def test_operators_are_known_by_their_number_alone(world: BotWorld) -> Non
 async def test_operators_see_the_system_and_silence_it(world: BotWorld) -> None:
     world.api.answers["/health"] = {"status": "ok", "projector": "running", "problems": {}}
     world.api.answers["/counts"] = {"rows": {}, "streams": {"ALERTS": {"last_seq": 9, "projected_seq": 2, "lag": 7}}}
-    world.api.answers["/report"] = report()
     async with world.running():
         said = await world.answer(OPERATOR, "/health")
         assert "All is well." in said
         assert "ALERTS 7" in said
-        told = await world.answer(OPERATOR, "/weekly_report")
-        assert "Signals: 90 (before 70), 4 still active" in told
-        assert "sent 11, failed 1" in told
         said_s = int(time.time())
         assert "No alerts of BTC/USDT" in await world.answer(OPERATOR, "/silence 2h btc", date=said_s)
         [entry] = (await world.bus.bucket(SILENCES).all()).values()
@@ -368,6 +364,26 @@ async def test_operators_see_the_system_and_silence_it(world: BotWorld) -> None:
         assert "over" in await world.answer(OPERATOR, f"/silence off {silence.silence_id}")
         assert "not there any more" in await world.answer(OPERATOR, "/silence off nonsense")
     assert await world.bus.bucket(SILENCES).all() == {}
+
+
+async def test_operators_get_the_report_of_seven_days_in_words_and_picture(world: BotWorld) -> None:
+    def of_the_days_asked_for(params: dict[str, str]) -> dict[str, Any]:
+        return report(from_ms=int(params["from_ms"]), to_ms=int(params["to_ms"]))
+
+    world.api.answers["/report"] = of_the_days_asked_for
+    await world.subscribe("boss", OPERATOR, zone="Asia/Jakarta")
+    async with world.running():
+        told = await world.answer(OPERATOR, "/weekly_report")
+        world.api.answers["/report"] = report(behind=5_000)
+        assert "cannot look that up" in await world.answer(OPERATOR, "/weekly_report")
+    assert "+20.0 R (before: +20.0 R)" in told
+    assert "41 of 80 signals that ended won, 51 %" in told
+    assert "12 raised, 11 sent, 1 undelivered" in told
+    assert world.telegram.uploads[0].startswith(b"\x89PNG")
+    assert world.telegram.accepted[0].raw["caption"]
+    [(_, asked), _] = world.api.asked_for
+    assert int(asked["to_ms"]) - int(asked["from_ms"]) == 7 * 24 * HOUR_MS
+    assert (asked["zone"], asked["min_count"]) == ("Asia/Jakarta", "10")
 
 
 async def test_what_operators_write_to_all_is_shown_first_and_goes_out_once(world: BotWorld) -> None:

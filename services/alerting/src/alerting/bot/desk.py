@@ -24,7 +24,8 @@ DRAWN = tuple(name for name in SignalRaised.__struct_fields__ if name in Signal.
 
 @dataclass(slots=True)
 class Desk:
-    """`pictures` None: nothing is drawn. `username` is the bot's own."""
+    """`pictures` None: nothing is drawn. `min_count`: with fewer outcomes nothing is compared in reports. `username` is
+    the bot's own."""
 
     settings: BotSection
     gateway: Gateway
@@ -34,6 +35,7 @@ class Desk:
     broadcasts: Broadcasts
     identity: Identity
     pictures: Pictures | None
+    min_count: int = 10
     username: str = ""
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,6 +24,7 @@ from alerting.bot.seals import Seals
 from alerting.channels import Ambiguous
 from alerting.gateway import Away
 from alerting.reasons import Refused
+from alerting.sending.gate import Permit
 from alerting.sending.gates import Gates
 from alerting.sending.rates import NO_CHAT
 from tocsin_common.errors import Rejected, Retryable, Unreachable
@@ -104,12 +106,14 @@ class Dispatch:
         if await self._ledger.handled(asked.update_id):
             return
         verdict, answer = await self._answered(asked, request)
+        requests = self._requests(asked, answer) if answer else deque()
+        permit = await self._permit(requests)
         state: BotState = "done" if answer is None else "answering"
         opened = await self._ledger.open(asked, self._desk.identity.pseudonym(asked.person), verdict, state)
         if opened is None:
             return
         if answer is not None:
-            state, reason = await self._send(asked, answer)
+            state, reason = await self._send(requests, permit)
             entry = await self._ledger.close(*opened, state, reason)
             self._metrics.answer_seconds.observe(entry.took_ms / 1000)
         self._metrics.asked.labels(verdict.command, verdict.outcome).inc()
@@ -156,14 +160,22 @@ class Dispatch:
             reason, text = "mistake", say("say.mistake")
         return replace(verdict, outcome="failed", reason=reason), said(asked, text)
 
-    async def _send(self, asked: Asked, answer: Answer) -> tuple[BotState, str]:
-        """The answer's requests, repeated only where Telegram surely did not take them; its state and reason."""
-        rows = tuple(tuple(self._sealed(key, asked.person.user_id) for key in row) for row in answer.buttons)
-        requests = self._requests(asked, replace(answer, buttons=rows))
+    async def _permit(self, requests: deque[Outgoing]) -> Permit | None:
+        """One for the first request, before anything is recorded: a crash until then leaves no doubt. None: far off.
+
+        Raises Unreachable.
+        """
+        with suppress(Retryable):
+            return await self._gates.permit("telegram", requests[0][0]) if requests else None
+        return None
+
+    async def _send(self, requests: deque[Outgoing], permit: Permit | None) -> tuple[BotState, str]:
+        """An answer's requests, repeated only where Telegram surely did not take them; its state and reason."""
         for left in reversed(range(SENDS)):
             try:
                 while requests:
-                    await self._gates.ask("telegram", *requests[0])
+                    first, permit = permit, None
+                    await self._gates.ask("telegram", *requests[0], first)
                     requests.popleft()
                 return "answered", ""
             except Ambiguous as error:
@@ -180,6 +192,8 @@ class Dispatch:
     def _requests(self, asked: Asked, answer: Answer) -> deque[Outgoing]:
         """What says an answer, one after the other, each with the chat whose pace it keeps: a toast is in none."""
         press, chat = asked.press, asked.chat_id
+        rows = tuple(tuple(self._sealed(key, asked.person.user_id) for key in row) for row in answer.buttons)
+        answer = replace(answer, buttons=rows)
         requests: deque[Outgoing] = deque()
         if press is None or answer.picture is not None:
             requests.append((str(chat), partial(self._api.send, chat, answer)))

@@ -52,17 +52,18 @@ class Parts:
 
 async def run_bot(service: Service[Settings], parts: Parts) -> None:
     """Answer until the service stops. Does nothing where it is not enabled, or there is no token."""
-    section, telegram = service.settings.alerting.bot, service.settings.alerting.telegram
+    settings = service.settings.alerting
+    section, telegram = settings.bot, settings.telegram
     if not section.enabled or telegram.token is None:
         return
     token = telegram.token.get_secret_value()
     api = BotApi(token, base_url=telegram.base_url, timeout_s=telegram.timeout_s, connections=PEOPLE_AT_ONCE)
     service.stack.push_async_callback(api.close)
-    gateway = Gateway.of(service.settings.alerting.api)
+    gateway = Gateway.of(settings.api)
     service.stack.push_async_callback(gateway.close)
     identity = Identity(token, parts.directory.subscribers, section.operators)
     doors = (parts.management, parts.verification, parts.broadcasts)
-    desk = Desk(section, gateway, service.bus, *doors, identity, parts.pictures)
+    desk = Desk(section, gateway, service.bus, *doors, identity, parts.pictures, settings.reports.min_count)
     metrics = BotMetrics(service.registry)
     dispatch = Dispatch(api, Ledger(service.bus, api.bot_id), desk, Seals(token), TABLE, metrics, parts.gates)
     lease = Lease(service.bus.bucket(LEASES), LEASE, holder_name())

@@ -14,7 +14,7 @@ from alerting.config import AlertingSection
 from alerting.metrics import Metrics
 from alerting.sending.clock import ClockMs
 from alerting.sending.closures import Closures
-from alerting.sending.gate import Gate
+from alerting.sending.gate import Gate, Permit
 from alerting.sending.rates import Rates, Route
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Rejected, Retryable
@@ -54,13 +54,22 @@ class Gates:
         """Where an address of a channel leads, and under which limits."""
         return self._rates.route(channel, address)
 
-    async def ask(self, channel: ChannelName, address: str, request: Callable[[], Awaitable[T]]) -> T:
-        """Make a request that somebody waits for. Where the line is full it waits all the same: there are few of these.
+    async def permit(self, channel: ChannelName, address: str) -> Permit:
+        """A permit for what somebody waits for. Where the line is full it waits all the same: there are few of these.
 
-        Raises what the request raises, Retryable where the address's next permit is far off, and Unreachable.
+        Raises Retryable where the address's next one is far off, and Unreachable.
         """
-        gate, route = self[channel], self.route(channel, address)
-        permit = await gate.permit(route, ANSWER, stays=True)
+        return await self[channel].permit(self.route(channel, address), ANSWER, stays=True)
+
+    async def ask(
+        self, channel: ChannelName, address: str, request: Callable[[], Awaitable[T]], permit: Permit | None = None
+    ) -> T:
+        """Make a request that somebody waits for, with a `permit` that was taken before, or one of its own.
+
+        Raises what the request raises, and what `permit` raises.
+        """
+        permit = permit or await self.permit(channel, address)
+        gate, route = self[channel], permit.route
         async with gate.connection(ANSWER):
             await gate.ready(permit)
             try:

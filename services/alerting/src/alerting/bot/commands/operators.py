@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
 
 from alerting.bot import arguments
 from alerting.bot.answers import Answer, Button, fit
-from alerting.bot.commands.figures import DAY_MS, multiple, rate
+from alerting.bot.commands.figures import DAY_MS
 from alerting.bot.commands.menu import CANCEL
 from alerting.bot.desk import Desk
 from alerting.bot.question import OPERATOR, Command, Question
 from alerting.broadcasts import TEXT_MAX
+from alerting.channels import Message
+from alerting.channels.telegram import markup
 from alerting.gateway import Counts, Health
 from alerting.kinds import SILENCE
-from alerting.wording import words
+from alerting.picture.report import Page
+from alerting.reports import content
+from alerting.reports.condense import condensed
+from alerting.reports.figures import figures
+from alerting.reports.schedule import Due
 from tocsin_common.documents import Silence
 from tocsin_common.ids import derive
-from tocsin_common.report import Report
 
 OFF = "off"
 SEND = "bc"
@@ -71,28 +75,13 @@ async def silence(question: Question, desk: Desk) -> Answer:
 
 
 async def weekly_report(question: Question, desk: Desk) -> Answer:
-    """The last seven days beside the seven before."""
-    now_ms = desk.clock_ms()
-    report = await desk.report(from_ms=now_ms - WEEK_DAYS * DAY_MS, to_ms=now_ms, zone=question.voice.zone)
-    return Answer(fit(told(question, report)))
-
-
-def told(question: Question, report: Report) -> Iterator[str]:
-    """A report in lines."""
-    say, voice, now = question.say, question.voice, report.now
-    yield say("operators.report", from_day=voice.moment(report.from_ms), to_day=voice.moment(report.to_ms))
-    yield say("operators.report_signals", signals=now.signals, before=report.before.signals, active=report.active)
-    if now.outcomes:
-        yield say("figures.winrate", rate=rate(now.win_rate), days=WEEK_DAYS, wins=now.wins, count=now.outcomes)
-        yield say("figures.performance", days=WEEK_DAYS, total=multiple(now.total_r), count=now.outcomes)
-    for key, groups in (("figures.best", report.strategies.best), ("figures.worst", report.strategies.worst)):
-        for one in groups[:1]:
-            yield say(key, strategy=words(one.name), average=multiple(one.now.average_r), count=one.now.outcomes)
-    deliveries = ", ".join(f"{state} {count}" for state, count in report.alerts.deliveries.items())
-    yield say("operators.report_alerts", raised=report.alerts.raised, deliveries=deliveries or "\N{EN DASH}")
-    for change in report.changes:
-        before, after = f"{change.before:.3g}", f"{change.now:.3g}"
-        yield say("operators.report_change", name=words(change.name), before=before, now=after)
+    """The last seven days beside the seven before, in words and picture as the scheduled report has them."""
+    voice, now_ms = question.voice, desk.clock_ms()
+    due = Due("weekly", voice.zone, now_ms - WEEK_DAYS * DAY_MS, now_ms, now_ms)
+    summary = condensed(await figures(desk.gateway, due, min_count=desk.min_count), due)
+    said = content.title(summary, voice), content.text(summary, voice), content.fields(summary, voice)
+    picture = await desk.pictures.of_report(Page(summary, voice.language)) if desk.pictures else None
+    return Answer(markup(Message("", "", *said, now_ms)), picture=picture)
 
 
 async def broadcast(question: Question, desk: Desk) -> Answer:
