@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.changes import change_of, note_of
+from tocsin_common.changes import changes_of, note_of
 from tocsin_common.config import Section
 from tocsin_common.documents import (
     AlertRule,
@@ -127,7 +127,7 @@ async def _write(bus: Bus, seed: Seed, revision: int) -> None:
     else:
         written = await bucket.create(seed.key, seed.value, note=note)
     if kind:
-        await bus.publish([change_of(kind, Entry(seed.key, seed.value, written, note))])
+        await bus.publish(changes_of(kind, Entry(seed.key, seed.value, written, note)))
 
 
 def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: list[str]) -> list[Any]:

@@ -18,7 +18,7 @@ from alerting.verification.metrics import AddressMetrics
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Subscriber, encode
 from tocsin_common.errors import Rejected
-from tocsin_common.events import DocumentChanged
+from tocsin_common.events import DestinationChanged, DocumentChanged
 from tocsin_common.streams import MANAGEMENT, SUBSCRIBERS
 from tocsin_common.subjects import encode_token
 
@@ -76,11 +76,13 @@ async def test_a_link_ends_what_goes_to_its_address_and_nothing_else(desk: Desk)
 async def test_it_is_stated_once_without_the_address_however_often_it_is_pressed(desk: Desk) -> None:
     for _ in range(3):
         await desk.leaving.leave(token_of("ann", MAIL))
-    [message] = await desk.bus.page(MANAGEMENT, ">")
-    change = message.event()
+    messages = await desk.bus.page(MANAGEMENT, ">")
+    change, left = (message.event() for message in messages)
     assert isinstance(change, DocumentChanged)
     assert (change.id, change.via, change.at_ms) == ("ann", "unsubscribed email 1", 77)
-    assert b"example.org" not in message.data
+    assert isinstance(left, DestinationChanged)
+    assert (left.channel, left.place, left.state, left.via) == ("email", 1, "unsubscribed", "link")
+    assert "example.org" not in "".join(str(message.data) for message in messages)
 
 
 async def test_an_address_that_stands_twice_leaves_twice(desk: Desk) -> None:

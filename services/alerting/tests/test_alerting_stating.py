@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.managed import ANN, NOW_MS, OPERATOR, Managed, usual_quotas
 
-from alerting.kinds import RULE
+from alerting.kinds import RULE, SUBSCRIBER
 from alerting.management.core import Management
 from alerting.management.stating import SETTLED_MS, Stating
 from alerting.metrics import Metrics
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus, Stored
-from tocsin_common.documents import PriceRule, encode
-from tocsin_common.events import DocumentChanged, Event
-from tocsin_common.streams import ALERT_RULES, MANAGEMENT, SNAPSHOTS
+from tocsin_common.changes import Became
+from tocsin_common.documents import Destination, PriceRule, Subscriber, encode
+from tocsin_common.events import DestinationChanged, DocumentChanged, Event
+from tocsin_common.streams import ALERT_RULES, MANAGEMENT, SNAPSHOTS, SUBSCRIBERS
 
 LEVEL = PriceRule(rule_id="ann:high", name="High", subscribers=[], exchange="binance", symbol="BTC/USDT", level=1e5)
 
@@ -54,7 +56,10 @@ class Life:
 
     async def look(self) -> float | None:
         """Look; how many changes of rules were stated late in this life."""
-        newest = max((one.stored_ms for one in await self._bus.bucket(ALERT_RULES).history(after=0)), default=0)
+        written = [
+            entry for bucket in (ALERT_RULES, SUBSCRIBERS) for entry in await self._bus.bucket(bucket).history(after=0)
+        ]
+        newest = max((entry.stored_ms for entry in written), default=0)
         stating = Stating(self._bus, Metrics(self.registry), clock_ms=lambda: newest + self._later_ms)
         await stating.look(asyncio.Event())
         await stating.look(asyncio.Event())
@@ -95,6 +100,22 @@ async def test_on_a_server_too(jetstream_bus: JetStreamBus) -> None:
     await dies_twice_and_lives_once(jetstream_bus)
     assert await Life(jetstream_bus).look() == 2
     assert sorted(await stated(jetstream_bus)) == [DELETED, WRITTEN, WRITTEN]
+
+
+async def test_what_became_of_a_destination_is_stated_with_the_change(memory_bus: MemoryBus) -> None:
+    mail = Destination(channel="email", address="ann@example.org", verified=False)
+    ann = Subscriber(subscriber_id="ann", name="Ann", destinations=[mail])
+    written = await (await Managed.on(memory_bus)).management.put(OPERATOR, SUBSCRIBER, ann, 0)
+    became = Became(channel="email", place=0, state="confirmed", via="code")
+    verified = replace(ann, destinations=[replace(mail, verified=True)])
+    with pytest.raises(Killed):
+        await (await killed_writer(memory_bus)).put(OPERATOR, SUBSCRIBER, verified, written.revision, became=became)
+    await Life(memory_bus).look()
+    [message] = await memory_bus.page(MANAGEMENT, "management.destination.ann")
+    confirmed = message.event()
+    assert isinstance(confirmed, DestinationChanged)
+    assert (confirmed.state, confirmed.via, confirmed.at_ms) == ("confirmed", "code", NOW_MS)
+    assert len(await stated(memory_bus)) == 2
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

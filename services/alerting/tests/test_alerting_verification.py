@@ -35,7 +35,7 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Destination, Subscriber, encode
 from tocsin_common.errors import Rejected, Retryable
-from tocsin_common.events import ChannelName, DocumentChanged, Language
+from tocsin_common.events import ChannelName, DestinationChanged, DocumentChanged, Language
 from tocsin_common.requests.management import Actor
 from tocsin_common.streams import MANAGEMENT, SUBSCRIBERS, VERIFICATIONS
 
@@ -150,18 +150,25 @@ async def test_requests_to_confirm_keep_to_the_rates_of_their_channels(world: Wo
     assert world.hook.requests == 1
 
 
-async def test_who_confirmed_what_and_when_is_stated_without_the_address(world: World) -> None:
+async def test_who_asked_and_confirmed_what_and_when_is_stated_without_the_address(world: World) -> None:
     await world.verification.confirm(await world.mailed())
     messages = await world.bus.page(MANAGEMENT, ">")
-    [change] = [message.event() for message in messages]
+    asked, change, confirmed = (message.event() for message in messages)
+    assert isinstance(asked, DestinationChanged)
     assert isinstance(change, DocumentChanged)
+    assert isinstance(confirmed, DestinationChanged)
     assert (change.kind, change.id, change.via, change.at_ms) == (
         "subscriber",
         "ann",
         "confirmed email 0",
         world.now_ms,
     )
-    assert MAIL.address.encode() not in messages[0].data
+    about = ("ann", "email", 0)
+    assert [(one.subscriber_id, one.channel, one.place) for one in (asked, confirmed)] == [about, about]
+    assert (asked.state, asked.actor, asked.via) == ("asked", "ann", "test")
+    assert (confirmed.state, confirmed.actor, confirmed.via) == ("confirmed", None, "code")
+    assert confirmed.cause == str(change.revision)
+    assert MAIL.address not in "".join(str(message.data) for message in messages)
 
 
 async def test_neither_codes_nor_addresses_are_kept(world: World) -> None:
@@ -190,7 +197,8 @@ async def test_a_confirmation_that_was_cut_off_is_finished_by_the_same_code(worl
     code = await world.mailed()
     await world.subscribe("ann", replace(MAIL, verified=True))  # written, and killed before anything was said of it
     await world.verification.confirm(code)
-    assert [message.event().via for message in await world.bus.page(MANAGEMENT, ">")] == ["confirmed email 0"]
+    stated = [message.event() for message in await world.bus.page(MANAGEMENT, "management.subscriber.ann")]
+    assert [one.via for one in stated if isinstance(one, DocumentChanged)] == ["confirmed email 0"]
     assert await world.refused(code) == "unknown_code"
 
 

@@ -45,6 +45,7 @@ ADDRESSES: dict[type[Event], str] = {
     events.SendDue: "send.{channel}.{severity}",
     events.BotAsked: "bot.{bot}.{update}",
     events.DocumentChanged: "management.{kind}.{id}",
+    events.DestinationChanged: "management.destination.{subscriber}",
     events.DeadLetter: "dead.{service}.{original}",
 }
 """The subject each event is published on; `subjects.py` builds them."""

@@ -108,7 +108,8 @@ SEND = Stream(name="SEND", subjects=("send.*.*",), durability="sync", work_queue
 BOT = Stream(name="BOT", subjects=("bot.*.*",), durability="sync", max_age_s=365 * DAY_S)
 """What the Telegram bot was asked; each update's entries are its ledger."""
 MANAGEMENT = Stream(name="MANAGEMENT", subjects=("management.*.*",), durability="sync", max_age_s=365 * DAY_S)
-"""Who changed which rule, subscriber or silence. The documents themselves are in the buckets."""
+"""Who changed which rule, subscriber or silence, and which destinations were asked, confirmed, unsubscribed. The
+documents themselves are in the buckets."""
 DEAD = Stream(
     name="DEAD",
     subjects=("dead.>",),

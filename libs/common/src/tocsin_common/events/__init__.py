@@ -40,7 +40,7 @@ from tocsin_common.events.engine import (
     StrategyQuarantined,
 )
 from tocsin_common.events.event import MAX_COLUMN, Event, encoder
-from tocsin_common.events.management import DocumentChanged, DocumentKind
+from tocsin_common.events.management import DestinationChanged, DestinationState, DocumentChanged, DocumentKind
 from tocsin_common.events.market import (
     CandlesClosed,
     ClockAdvanced,
@@ -80,6 +80,7 @@ AnyEvent = (
     | DigestEnded
     | SendDue
     | BotAsked
+    | DestinationChanged
     | DocumentChanged
     | DeadLetter
 )
@@ -123,6 +124,8 @@ __all__ = [
     "DeadLetter",
     "DeliveryChanged",
     "DeliveryState",
+    "DestinationChanged",
+    "DestinationState",
     "Difference",
     "DigestEnded",
     "DigestLine",

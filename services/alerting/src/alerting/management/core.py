@@ -20,7 +20,7 @@ from alerting.metrics import Metrics
 from alerting.quotas import Quotas
 from alerting.reasons import Refused
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.changes import change_of, note_of
+from tocsin_common.changes import Became, changes_of, note_of
 from tocsin_common.documents import encode
 from tocsin_common.errors import Conflict, Malformed, Rejected
 from tocsin_common.requests.management import Actor
@@ -64,10 +64,12 @@ class Management:
             raise _not_found(kind, document_id)
         return found
 
-    async def put(self, actor: Actor, kind: Kind[D], document: D, revision: int) -> Held[D]:
+    async def put(
+        self, actor: Actor, kind: Kind[D], document: D, revision: int, *, became: Became | None = None
+    ) -> Held[D]:
         """Write a document in place of its writing `revision` (0: there must be none). Returns it as written.
 
-        Asked again after the answer got lost, it is not written again.
+        Asked again after the answer got lost, it is not written again. `became`: it says so of a destination.
         """
         document_id = kind.id_of(document)
         before = await self._replaced(actor, kind, document_id, revision)
@@ -75,7 +77,7 @@ class Management:
         value = _checked(kind, document_id, document)
         if revision == 0:
             self._make_room(actor, kind)
-        entry = await self._written(kind, Entry(encode_token(document_id), value, revision, self._note(actor)))
+        entry = await self._written(kind, Entry(encode_token(document_id), value, revision, self._note(actor, became)))
         if entry is None:
             raise _conflict(kind, document_id, revision)
         await self._state(kind, entry)
@@ -95,12 +97,14 @@ class Management:
         await self._state(kind, Entry(key, None, deleted, note))
         return deleted
 
-    async def change(self, actor: Actor, kind: Kind[D], document_id: str, edit: Callable[[D], D]) -> Held[D]:
+    async def change(
+        self, actor: Actor, kind: Kind[D], document_id: str, edit: Callable[[D], D], *, became: Became | None = None
+    ) -> Held[D]:
         """Read, edit and write; anew when somebody else wrote meanwhile."""
         for last in (*(False,) * (TRIES - 1), True):
             found = await self.get(actor, kind, document_id)
             try:
-                return await self.put(actor, kind, edit(found.document), found.revision)
+                return await self.put(actor, kind, edit(found.document), found.revision, became=became)
             except Rejected as error:
                 if last or error.reason != Refused.CONFLICT:
                     raise
@@ -120,8 +124,8 @@ class Management:
             return found if found is not None and found.value == value else None
         return replace(wanted, revision=written)
 
-    def _note(self, actor: Actor) -> str:
-        return note_of(actor.subscriber_id or None, actor.via, self._now_ms())
+    def _note(self, actor: Actor, became: Became | None = None) -> str:
+        return note_of(actor.subscriber_id or None, actor.via, self._now_ms(), became)
 
     async def _stored(self, kind: Kind[D], document_id: str) -> Held[D] | None:
         entry = await self._bus.bucket(kind.bucket).get(encode_token(document_id))
@@ -161,10 +165,11 @@ class Management:
     async def _state(self, kind: Kind[D], entry: Entry) -> None:
         """Go by it, and say who did it. Killed before that, `stating` says the same."""
         self._directory.take(kind, entry)
-        change = change_of(kind.name, entry)
-        await self._bus.publish([change])
-        self._metrics.documents_changed.labels(kind.name, change.action).inc()
-        log.info("document changed", kind=kind.name, id=change.id, action=change.action, revision=entry.revision)
+        changes = changes_of(kind.name, entry)
+        await self._bus.publish(changes)
+        action = "deleted" if entry.value is None else "written"
+        self._metrics.documents_changed.labels(kind.name, action).inc()
+        log.info("document changed", kind=kind.name, key=entry.key, action=action, revision=entry.revision)
 
 
 def _checked(kind: Kind[D], document_id: str, document: D) -> bytes:

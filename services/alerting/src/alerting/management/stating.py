@@ -19,9 +19,9 @@ from alerting.kinds import KINDS, Kind
 from alerting.metrics import Metrics
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.changes import change_of
+from tocsin_common.changes import changes_of
 from tocsin_common.errors import Unreachable
-from tocsin_common.events import DocumentChanged
+from tocsin_common.events import Event
 from tocsin_common.streams import MANAGEMENT, SNAPSHOTS
 
 log = structlog.get_logger()
@@ -92,20 +92,18 @@ class Stating:
             return 0, await bucket.history(after=0)
         return through, [entry for entry in found if entry.revision > through]
 
-    async def _state(self, kind: Kind[Any], entry: Entry) -> bool:
-        """Whether it had to be stated."""
+    async def _state(self, kind: Kind[Any], entry: Entry) -> int:
+        """How many events had to be stated."""
         if entry.stored_ms < self._now_ms() - MANAGEMENT.max_age_s * 1000:
-            return False  # its event would not be kept any more
+            return 0  # they would not be kept any more
         try:
-            change = change_of(kind.name, entry)
+            changes = changes_of(kind.name, entry)
         except ValueError:
-            return False  # a key that no document can have: the directory says so
-        if await self._is_stated(change):
-            return False
-        [stored] = await self._bus.publish([change])
-        return not stored.duplicate
+            return 0  # a key that no document can have: the directory says so
+        missing = [change for change in changes if not await self._is_stated(change)]
+        return sum(not stored.duplicate for stored in await self._bus.publish(missing))
 
-    async def _is_stated(self, change: DocumentChanged) -> bool:
+    async def _is_stated(self, change: Event) -> bool:
         page = await self._bus.page(MANAGEMENT, change.subject)
         while page:
             if any(message.message_id == change.event_id for message in page):

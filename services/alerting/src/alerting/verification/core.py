@@ -25,6 +25,7 @@ from alerting.verification.codes import digest, new_code, spaced, typed
 from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import LIFETIME_S, Open, Opened, address_digest
 from alerting.voice import Voice
+from tocsin_common.changes import Became
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.errors import Rejected
 from tocsin_common.events import ChannelName
@@ -75,6 +76,7 @@ class Verification:
         await self._opened.count(subscriber_id, destination)
         code = new_code()
         request = await self._opened.open(code, subscriber_id, place, destination)
+        await self._opened.state(actor, request, message_id(code))
         if channel == "telegram":
             return VerifyReply(state="open", code=code, expires_ms=request.expires_ms)
         message = self._challenge(code) if channel == "webhook" else self._letter(code, subscriber)
@@ -104,8 +106,14 @@ class Verification:
         if (request.channel == "telegram") != (chat is not None):
             raise Rejected(Unconfirmed.WRONG_CHANNEL, "a code for Telegram is for the bot, others are not")
         operator = Actor(role="operator", via=f"confirmed {request.channel} {request.place}")
+        door = "telegram" if chat else "code"
+        became = Became(channel=request.channel, place=request.place, state="confirmed", via=door)
         held = await self._management.change(
-            operator, SUBSCRIBER, request.subscriber_id, lambda subscriber: _confirmed(subscriber, request, chat)
+            operator,
+            SUBSCRIBER,
+            request.subscriber_id,
+            lambda subscriber: _confirmed(subscriber, request, chat),
+            became=became,
         )
         await self._opened.close(code)
         self._counted.confirmed.labels(request.channel).inc()
@@ -130,7 +138,7 @@ class Verification:
         return sender
 
     def _challenge(self, code: str) -> Message:
-        return Message(derive("verification", digest(code)), "", "", code, {}, self._now_ms())
+        return Message(message_id(code), "", "", code, {}, self._now_ms())
 
     def _letter(self, code: str, subscriber: Subscriber) -> Message:
         """Nothing that somebody wrote is in it: its reader may be a stranger to them."""
@@ -138,7 +146,7 @@ class Verification:
         say = voice.say
         until = voice.moment(now_ms + LIFETIME_S * 1000)
         return Message(
-            delivery_id=derive("verification", digest(code)),
+            delivery_id=message_id(code),
             alert_id="",
             title=say("request.title"),
             text=say("request.text"),
@@ -148,6 +156,11 @@ class Verification:
             subscriber_id=subscriber.subscriber_id,
             action=Action(say("request.confirm"), self._links.confirm(code)) if self._links else None,
         )
+
+
+def message_id(code: str) -> str:
+    """The id of the message that asks for a code; nobody finds the code by it."""
+    return derive("verification", digest(code))
 
 
 def at_places_of(subscriber: Subscriber, channel: ChannelName) -> list[tuple[int, Destination]]:

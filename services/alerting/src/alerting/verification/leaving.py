@@ -11,6 +11,7 @@ from alerting.management.core import Management
 from alerting.places import at_places
 from alerting.reasons import Unconfirmed
 from alerting.verification.metrics import AddressMetrics
+from tocsin_common.changes import Became
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.errors import Rejected
 from tocsin_common.requests.management import Actor
@@ -46,8 +47,9 @@ class Leaving:
             return subscriber
         [channel] = {one.channel for one in places.values()}
         operator = Actor(role="operator", via=f"unsubscribed {channel} {min(places)}")
+        became = Became(channel=channel, place=min(places), state="unsubscribed", via="link")
         held = await self._management.change(
-            operator, SUBSCRIBER, token.subscriber_id, lambda subscriber: self._left(subscriber, token)
+            operator, SUBSCRIBER, token.subscriber_id, lambda subscriber: self._left(subscriber, token), became=became
         )
         self._counted.unsubscribed.labels(channel).inc()
         return held.document

@@ -12,7 +12,8 @@ from alerting.verification.codes import digest
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Conflict, Rejected, Retryable
-from tocsin_common.events import ChannelName
+from tocsin_common.events import ChannelName, DestinationChanged
+from tocsin_common.requests.management import Actor
 from tocsin_common.streams import DAY_S, VERIFICATIONS
 
 LIFETIME_S = DAY_S
@@ -36,7 +37,7 @@ class Opened:
     """The bucket VERIFICATIONS. Codes and addresses are in it as digests only."""
 
     def __init__(self, bus: Bus, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
-        self._bucket = bus.bucket(VERIFICATIONS)
+        self._bus, self._bucket = bus, bus.bucket(VERIFICATIONS)
         self._now_ms = clock_ms
 
     async def count(self, subscriber_id: str, destination: Destination) -> None:
@@ -70,6 +71,20 @@ class Opened:
         )
         await self._bucket.create(_key(code), msgspec.json.encode(request), ttl_s=LIFETIME_S)
         return request
+
+    async def state(self, actor: Actor, request: Open, cause: str) -> None:
+        """Say who has a destination asked, and never what its address is."""
+        asked = DestinationChanged(
+            subscriber_id=request.subscriber_id,
+            channel=request.channel,
+            place=request.place,
+            state="asked",
+            actor=actor.subscriber_id or None,
+            via=actor.via,
+            cause=cause,
+            at_ms=self._now_ms(),
+        )
+        await self._bus.publish([asked])
 
     async def find(self, code: str) -> Open | None:
         """What a code confirms; None: nothing, or nothing any more."""
