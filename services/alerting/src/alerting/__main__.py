@@ -56,7 +56,7 @@ async def serve(service: Service[Settings]) -> None:
     quotas = Quotas(directory.subscribers, settings.quotas)
     service.spawn(Counting(bus, quotas, opener).watch(service.stop))
     management = Management(bus, directory, metrics, quotas)
-    gateway = Gateway.of(settings.api)
+    gateway = Gateway.of(settings.api, timeout_s=2.0)  # who asks why waits 5 s
     service.stack.push_async_callback(gateway.close)
     await serve_management(service.stack, bus, management, Trials(opener), Why(bus, directory, gateway))
 

@@ -6,6 +6,7 @@ message with the wanted id comes, so what an answer is made of is never a row.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -28,6 +29,9 @@ PAGES_NEAR = 5
 """Most pages around a delivery: its alert is stored beside it, or after a restart."""
 
 ROWS = 500
+
+AWAY_S = 5.0
+"""How long the API is left alone after it did not answer: who waits for `why` does not wait for it again and again."""
 
 T = TypeVar("T")
 
@@ -61,11 +65,16 @@ class SignalRow(msgspec.Struct, frozen=True):
 
 
 class Archive:
-    """Finds what is kept, however old. Where the API is away it says so in `away`, until it answers again."""
+    """Finds what is kept, however old. Where the API is away it says so in `away`, and is not asked for a while."""
 
-    def __init__(self, bus: Bus, gateway: Gateway) -> None:
-        self._bus, self._gateway = bus, gateway
-        self.away = False
+    def __init__(self, bus: Bus, gateway: Gateway, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bus, self._gateway, self._clock = bus, gateway, clock
+        self._ask_again_s = 0.0
+
+    @property
+    def away(self) -> bool:
+        """Whether the API did not answer just now."""
+        return self._clock() < self._ask_again_s
 
     async def alerts(self, wanted: str) -> list[Received]:
         """Every decision about an alert, or about whatever happened, by its id. Raises Unreachable."""
@@ -114,13 +123,13 @@ class Archive:
 
     async def _ask(self, path: str, kind: type[T], params: dict[str, str | int]) -> T | None:
         """An answer of the API; None: it is away."""
-        try:
-            found = await self._gateway.get(path, kind, params, statuses=(404,))
-        except Away:
-            self.away = True
+        if self.away:
             return None
-        self.away = False
-        return found
+        try:
+            return await self._gateway.get(path, kind, params, statuses=(404,))
+        except Away:
+            self._ask_again_s = self._clock() + AWAY_S
+            return None
 
 
 def _where(kind: AlertKind, alert: AlertRaised | AlertSuppressed) -> tuple[Stream, str] | None:
