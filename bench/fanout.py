@@ -25,11 +25,11 @@ from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.documents import Destination, SignalRule, Subscriber, encode
 from tocsin_common.streams import ALERT_RULES, ALERTS, SEND, SUBSCRIBERS
 
-SUBSCRIBERS_COUNT, ALLOWED_PER_S = 10_000, 500
+SUBSCRIBERS_COUNT, ALLOWED_PER_S = 10_000, 100  # what one host gets by default
 WRITERS = 200
-LIMIT_BUILD_S, LIMIT_RSS_MIB, LIMIT_USED = 2.0, 500.0, 0.9
+LIMIT_BUILD_S, LIMIT_RSS_MIB, LIMIT_USED = 2.0, 500.0, 0.95
 LOOK_S = 0.01
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 
 
 async def measure() -> list[Figure]:

@@ -290,7 +290,7 @@ async def closed(registry: CollectorRegistry, count: int) -> None:
 
 
 async def test_three_replicas_keep_and_use_a_rate_at_a_real_server(jetstream_bus: JetStreamBus, nats_url: str) -> None:
-    limit = Limit(60, 1_500, smooth=True)
+    limit = Limit(60, 1_500, parts=8)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(WebhookServer())
         channel = Webhook(Outbound(timeout_s=5.0, allow_private=True, connections=24))

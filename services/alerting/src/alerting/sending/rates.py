@@ -49,15 +49,15 @@ class Rates:
         settings = self.settings
         match channel:
             case "telegram":
-                return _route(channel, "", address, _smooth(settings.telegram.per_s), self._chat(address))
+                return _route(channel, "", address, _eighths(settings.telegram.per_s), self._chat(address))
             case "email":
-                return _route(channel, "", address, _smooth(settings.email.per_s), ())
+                return _route(channel, "", address, _eighths(settings.email.per_s), ())
             case "discord":
                 return _route(channel, _host(address), address, (), DISCORD, of=address.partition("?")[0])
             case "webhook":
-                return _route(channel, _host(address), address, _at_once(settings.webhook.per_host_per_s), ())
+                return _route(channel, _host(address), address, _quarters(settings.webhook.per_host_per_s), ())
             case "webpush":
-                return _route(channel, _host(address), address, _at_once(settings.webpush.per_host_per_s), ())
+                return _route(channel, _host(address), address, _quarters(settings.webpush.per_host_per_s), ())
             case "apprise":  # whose host only Apprise knows
                 return _route(channel, address, address, (), ())
         return _route(channel, "", address, (), ())
@@ -72,14 +72,14 @@ class Rates:
         return (*chat, Limit(telegram.group_per_min, 60_000)) if address.startswith(("-", "@")) else chat
 
 
-def _at_once(rate: float) -> Limits:
-    """Of a host that named no limit: what it takes in a second may all come when a candle closes."""
-    return (Limit.per_second(rate),)
+def _eighths(rate: float) -> Limits:
+    """Of what everybody's messages go through: a burst leaves room for others soon."""
+    return (Limit.per_second(rate, parts=8),)
 
 
-def _smooth(rate: float) -> Limits:
-    """Of what everybody's alerts go through: a large alert leaves room for others in every eighth of a second."""
-    return (Limit.per_second(rate, smooth=True),)
+def _quarters(rate: float) -> Limits:
+    """Of a host that should have at once what falls due when a candle closes."""
+    return (Limit.per_second(rate, parts=4),)
 
 
 def _route(channel: ChannelName, host: str, address: str, shared: Limits, own: Limits, *, of: str = "") -> Route:

@@ -15,23 +15,21 @@ from dataclasses import dataclass
 MARGIN = 0.04
 """How much longer than asked a window is taken. One half is for slots used late, the other for the way."""
 
-SMOOTH_PARTS = 8
-"""A smooth limit spreads its requests over so many parts of the window: one burst may not be all that is allowed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `count` requests in any window of `window_ms`."""
+    """At most `count` requests in any window of `window_ms`, and in each of its `parts` no more than its share, so that
+    one burst may not be all that is allowed."""
 
     count: int
     window_ms: int
-    smooth: bool = False
+    parts: int = 1
 
     @classmethod
-    def per_second(cls, rate: float, *, smooth: bool = False) -> Limit:
+    def per_second(cls, rate: float, *, parts: int = 1) -> Limit:
         """So many in any second; below one, one in so many seconds."""
         count = max(1, math.floor(rate))
-        return cls(count, math.ceil(1000 * count / rate), smooth)
+        return cls(count, math.ceil(1000 * count / rate), parts)
 
     @property
     def spaced_ms(self) -> int:
@@ -41,8 +39,8 @@ class Limit:
     def spaces(self) -> Iterator[tuple[int, int]]:
         """How many places apart slots are how far behind each other."""
         yield self.count, self.spaced_ms
-        if self.smooth:
-            part = math.ceil(self.count / SMOOTH_PARTS)
+        if self.parts > 1:
+            part = math.ceil(self.count / self.parts)
             yield part, self.spaced_ms * part // self.count
 
     @property
