@@ -119,6 +119,8 @@ class Request(HTTPXRequest):
             raise Retryable(Undelivered.RATE_LIMITED, f"HTTP {status}")
         if not payload.lstrip().startswith(b"{"):
             raise Ambiguous(Undelivered.BAD_REPLY, f"HTTP {status} without JSON")
+        if status < 300 and b'"result"' not in payload:
+            raise Ambiguous(Undelivered.BAD_REPLY, f"HTTP {status} without a result")
         return status, payload
 
 
