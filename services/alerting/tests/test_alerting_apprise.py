@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import sys
 import types
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from apprise.manager_plugins import NotificationManager
 from tests.channels import Fault, NtfyServer, WebhookServer
+from tests.hostile import TEXTS
 
 from alerting.channels import Ambiguous, Message
 from alerting.channels.apprise.asking import METHODS, PASSED_ON, Requests
@@ -188,6 +191,31 @@ async def test_redirects_are_not_followed(channel: Apprise) -> None:
         server.take = elsewhere  # type: ignore[method-assign]
         assert (await failure(channel, server.url)).reason == "redirected"
         assert not inside.requests
+
+
+@pytest.mark.parametrize("url", ["mmost://127.0.0.1:{}/" + "a" * 26, "nctalk://user:pass@127.0.0.1:{}/room"])
+async def test_nothing_that_anybody_wrote_mentions_everybody_or_is_a_masked_link_in_a_chat(
+    channel: Apprise, url: str
+) -> None:
+    """Chats read any text as markup. Taken out what nobody sees, it is the text."""
+    bodies: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        sent = await request.json()
+        bodies.append(sent.get("text") or sent["message"])
+        return web.json_response({}, status=201 if "nctalk" in url else 200)
+
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    for text in TEXTS:
+        message = replace(MESSAGE, title="Long", text=text, fields={})
+        await channel.send(message, address(url.format(runner.addresses[0][1])))
+        assert not re.search(r"@[\w*]|\]\(|<users/", bodies[-1])
+        assert text in bodies[-1].replace("\N{WORD JOINER}", "")
+    await runner.cleanup()
 
 
 async def test_of_several_receivers_of_which_one_took_it_nobody_knows(channel: Apprise) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from apprise import Apprise, AppriseAsset, NotifyFormat, PersistentStoreMode
 from apprise.plugins import NotifyBase, url_to_dict
@@ -26,6 +27,27 @@ READS_FILES = frozenset({"attach", "config", "template"})
 
 NO_RETRIES = {"retry": 0, "wait": 0}
 """Retries are ours: each attempt has an entry in the ledger."""
+
+READ_MARKUP = frozenset(
+    [
+        "gchat",
+        "matrix",
+        "matrixs",
+        "mmost",
+        "mmosts",
+        "nctalk",
+        "nctalks",
+        "rocket",
+        "rockets",
+        "webex",
+        "workflows",
+        "zulip",
+    ]
+)
+"""Services that look for mentions and links in a text, whatever is said of its format; the library escapes Slack's."""
+
+MENTION_OR_LINK = re.compile(r"@(?=[\w*])|\](?=\()|<(?=users/)")
+WORD_JOINER = "\N{WORD JOINER}"
 
 REQUESTS = Requests()
 
@@ -51,7 +73,8 @@ def notify(address: str, message: Message, services: Set[str]) -> bool:
     service = service_at(address, services, asset)
     library = Apprise(asset=asset)
     library.add(service)
-    title, body = fitting(message, service)
+    scheme = address.partition("://")[0].lower()
+    title, body = fitting(message, service, inert if scheme in READ_MARKUP else str)
     return bool(library.notify(body, title, body_format=NotifyFormat.TEXT))
 
 
@@ -70,10 +93,16 @@ def service_at(address: str, services: Set[str], asset: AppriseAsset | None = No
     return service
 
 
-def fitting(message: Message, service: NotifyBase) -> tuple[str, str]:
-    """Title and text within what a service takes, cut as every channel cuts them."""
-    title = cut(message.title, min(TITLE_MAX, service.title_maxlen or TITLE_MAX))
-    text = plain(message).strip()
+def inert(text: str) -> str:
+    """The text with a sign that is not seen where chats would find a mention of everybody, or a link that looks like
+    another."""
+    return MENTION_OR_LINK.sub(lambda found: found[0] + WORD_JOINER, text)
+
+
+def fitting(message: Message, service: NotifyBase, said: Callable[[str], str] = str) -> tuple[str, str]:
+    """Title and text, as they are `said`, within what a service takes, cut as every channel cuts them."""
+    title = cut(said(message.title), min(TITLE_MAX, service.title_maxlen or TITLE_MAX))
+    text = said(plain(message).strip())
     room = service.body_maxlen - (0 if service.title_maxlen else utf16_length(title) + len("\r\n"))
     units = min(utf16_length(text), room)
     while (size := len(json.dumps(kept := cut(text, units)))) > BODY_BYTES_MAX:
