@@ -9,7 +9,6 @@ A service's `__main__.py` is a call of `main` with its settings type and a corou
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -29,6 +28,7 @@ from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.config import CommonSettings, load
 from tocsin_common.errors import ConfigError, TocsinError, Unreachable
+from tocsin_common.garbage import collect_rarely
 from tocsin_common.metrics import BusMetrics
 from tocsin_common.streams import Durable
 
@@ -96,8 +96,6 @@ def main(name: str, kind: type[S], serve: Serve[S]) -> None:
         sys.exit(EXIT_CONFIG)
     logs.configure(name, level=settings.log.level, json=settings.log.json_lines)
     exit_code = 0
-    gc.collect()
-    gc.freeze()  # what was imported stays: a full pass over it would stop everything for tens of milliseconds
     try:
         uvloop.run(run(name, settings, serve))
     except BaseException as error:
@@ -134,6 +132,7 @@ async def _run(name: str, settings: S, serve: Serve[S], stop: asyncio.Event) -> 
         log.info("started", health_port=port, nats=bus.connection.url)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_enforce_drain(stop))
+            tasks.create_task(collect_rarely(stop))
             service = Service(name, settings, bus, registry, checks, stop, stack, tasks, BusMetrics(registry))
             await serve(service)
 

@@ -15,7 +15,6 @@ from market_ingest.metrics import IngestMetrics
 from market_ingest.sources.chunk import Chunk
 from market_ingest.sources.live.exchange import known_exchanges
 from market_ingest.sources.live.feed import Feed
-from market_ingest.sources.live.garbage import collect_rarely
 from market_ingest.sources.live.inbox import Inbox
 from tocsin_common.errors import ConfigError
 from tocsin_common.events import TradesReceived
@@ -78,7 +77,6 @@ class LiveSource:
             raise ConfigError(
                 [f"market_ingest.source.exchanges.{name}: not an exchange of ccxt.pro." for name in unknown]
             )
-        self._tasks.append(asyncio.create_task(collect_rarely(), name="garbage"))
         for name, settings in self.settings.exchanges.items():
             feed = Feed(name, settings, self.settings, self._inbox, self._metrics)
             feed.owns = lambda instrument: self.owns(instrument)
