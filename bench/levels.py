@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from alerting.audience import Doorkeeper
 from alerting.directory import Directory
 from alerting.intake import Intake
+from alerting.judging.audience import Doorkeeper
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from bench.ingest import everything

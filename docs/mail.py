@@ -17,8 +17,8 @@ from bench.picture import charts
 from alerting.channels import Message
 from alerting.channels.letter import PICTURE_ID, page
 from alerting.picture.draw import draw
-from alerting.render import of_signal
-from alerting.voice import RECORD
+from alerting.words.render import of_signal
+from alerting.words.voice import RECORD
 
 
 def mail() -> str:

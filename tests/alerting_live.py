@@ -12,12 +12,12 @@ from random import Random
 from prometheus_client import CollectorRegistry
 from tests.virtual_time import clock_ms
 
-from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message, Sent
 from alerting.config import AlertingSection
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.intake import Intake
+from alerting.judging.audience import Doorkeeper
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered

@@ -20,11 +20,10 @@ from tests.channels.smtp import self_signed
 from tests.names import PORT_VARIABLE, SUFFIX, Loop, NameServer, getaddrinfo
 from tests.nats_proxy import NatsProxy
 
-from alerting import delivery
 from alerting.__main__ import serve
 from alerting.channels.vapid import new_keys
 from alerting.config import Settings
-from alerting.sending import breaker, hands, ledger, requests
+from alerting.sending import breaker, delivery, hands, ledger, requests
 from tocsin_common.bus import provision
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.documents import Destination, SignalRule, Subscriber, encode

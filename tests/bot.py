@@ -22,12 +22,12 @@ from alerting.config import AlertingSection, Settings
 from alerting.directory import Directory
 from alerting.management.core import Management
 from alerting.metrics import Metrics
-from alerting.opener import Opener
 from alerting.picture.desk import Pictures
 from alerting.picture.draw import draw
 from alerting.picture.painter import Drawing
 from alerting.picture.report import Page, draw_report
 from alerting.sending.gates import Gates
+from alerting.sending.opener import Opener
 from alerting.verification.core import Verification
 from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import Opened

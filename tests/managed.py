@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from alerting.config import QuotasSection
 from alerting.directory import Directory
 from alerting.gateway import Away, Gateway
+from alerting.judging.quotas import Quotas
 from alerting.management.core import Management
 from alerting.management.serving import serve
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
-from alerting.opener import Opener
-from alerting.quotas import Quotas
+from alerting.sending.opener import Opener
 from alerting.why.answers import Why
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.requests.management import Actor

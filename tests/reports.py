@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 from tests.alerts import a_signal
 from tests.bot import ApiServer
 
-from alerting.audience import Doorkeeper
 from alerting.directory import Directory
 from alerting.gateway import Gateway
+from alerting.judging.audience import Doorkeeper
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reports.desk import Desk

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.phrases import NUMBER, PARTS, phrases, reason
+from alerting.words.phrases import NUMBER, PARTS, phrases, reason
 from signal_engine.strategies import STRATEGIES
 from signal_engine.strategies.votes import VOTES
 from tocsin_common.events import Language, Side

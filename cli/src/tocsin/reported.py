@@ -11,8 +11,8 @@ from rich.text import Text
 
 from alerting.reports import content
 from alerting.reports.phrases import average, money, multiple, percent
-from alerting.voice import RECORD
-from alerting.wording import words
+from alerting.words.voice import RECORD
+from alerting.words.wording import words
 from tocsin_common.events import Named, Score, Summary
 
 

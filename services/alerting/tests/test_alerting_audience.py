@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 from tests.alerts import a_signal
 
-from alerting.audience import Audience, Decided, Doorkeeper
-from alerting.causes import Match
-from alerting.limits import Rung
+from alerting.judging.audience import Audience, Decided, Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.judging.silences import Silences
+from alerting.matching.causes import Match
 from alerting.pipeline import Pipeline, deliveries
-from alerting.silences import Silences
 from tocsin_common.documents import Destination, Hours, SignalRule, Silence, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed
 

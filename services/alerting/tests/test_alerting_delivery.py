@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from alerting.channels import Ambiguous
-from alerting.delivery import (
+from alerting.sending.delivery import (
     ATTEMPT_LIMIT_S,
     LEASE_S,
     Again,

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.alerts import CONFIRMED_MS, a_signal
 
-from alerting.causes import Match
 from alerting.digests.boxes import Boxes
 from alerting.digests.compose import MAX_LINES, compose
 from alerting.digests.later import GATHER_MS, GRACE_MS, Later, later
 from alerting.digests.periods import next_boundary
-from alerting.voice import Voice
+from alerting.matching.causes import Match
+from alerting.words.voice import Voice
 from tocsin_common.documents import Cadence, SignalRule, Subscriber
 from tocsin_common.events import DigestEnded, DigestLine
 

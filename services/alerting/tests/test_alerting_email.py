@@ -11,7 +11,7 @@ from tests.channels import SmtpServer, self_signed
 from alerting.channels import Message
 from alerting.channels.email import Email, Server, compose
 from alerting.links import Links
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 

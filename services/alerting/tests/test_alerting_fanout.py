@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 from tests.alerts import CONFIRMED_MS, a_signal
 from tests.virtual_time import clock_ms, run
 
-from alerting.audience import Doorkeeper
 from alerting.channels import Ambiguous, Message, Sent
 from alerting.config import AlertingSection, EmailSection
 from alerting.directory import Directory
 from alerting.intake import Intake
+from alerting.judging.audience import Doorkeeper
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from alerting.reasons import Undelivered

@@ -19,25 +19,25 @@ from tests.channels.telegram import TEXT_MAX, parse
 from tests.hostile import CLUSTERS, CORPUS, FROM_OUTSIDE, TEXTS, flat, shows
 
 from alerting.bot.phrases import VALUE_MAX, phrases
-from alerting.causes import Cause, Match, Notice
 from alerting.channels import Message
 from alerting.channels.discord import payload
 from alerting.channels.telegram import markup
 from alerting.channels.text import ELLIPSIS, cut, one_line, shown, utf16_length
 from alerting.digests.compose import MAX_LINES, compose
-from alerting.indicators import Reached
-from alerting.moves import Move
-from alerting.paper import Drawdown, Opened
+from alerting.matching.causes import Cause, Match, Notice
+from alerting.matching.indicators import Reached
+from alerting.matching.moves import Move
+from alerting.matching.paper import Drawdown, Opened
+from alerting.matching.prices import Crossing
+from alerting.matching.system import Trouble
+from alerting.matching.volumes import Spike
 from alerting.picture.canvas import SIGNS, legible
 from alerting.picture.chart import Candles, Chart
 from alerting.picture.draw import draw
 from alerting.picture.report import draw_report
-from alerting.prices import Crossing
-from alerting.render import of_match
 from alerting.reports.reported import Reported
-from alerting.system import Trouble
-from alerting.voice import Voice
-from alerting.volumes import Spike
+from alerting.words.render import of_match
+from alerting.words.voice import Voice
 from tocsin_common.documents import SignalRule
 from tocsin_common.errors import Malformed
 from tocsin_common.events import AlertRaised, AnyEvent, DigestLine, PortfolioOpened, SignalRaised, decode

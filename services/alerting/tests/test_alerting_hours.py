@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.hours import within
+from alerting.judging.hours import within
 from tocsin_common.documents import DAYS, Day, Hours, decode
 from tocsin_common.errors import Malformed
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.indicators import Reached
-from alerting.prices import always, never
-from alerting.render import of_reached
-from alerting.rules import Rules
-from alerting.voice import RECORD
-from alerting.watch import Memory, Watch
+from alerting.matching.indicators import Reached
+from alerting.matching.prices import always, never
+from alerting.matching.rules import Rules
+from alerting.matching.watch import Memory, Watch
+from alerting.words.render import of_reached
+from alerting.words.voice import RECORD
 from tocsin_common.documents import AlertRule, IndicatorRule, decode
 from tocsin_common.errors import Malformed
 from tocsin_common.events import IndicatorsComputed

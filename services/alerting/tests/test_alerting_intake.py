@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.alerts import a_signal
 
-from alerting.audience import Doorkeeper
 from alerting.directory import Directory
 from alerting.intake import Intake
+from alerting.judging.audience import Doorkeeper
 from alerting.metrics import Metrics
 from alerting.pipeline import Pipeline
 from tocsin_common.bus.consume import Incoming

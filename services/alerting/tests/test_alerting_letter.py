@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alerting.channels import Message
 from alerting.channels.letter import PICTURE_ID, page, plain
 from alerting.channels.text import one_line, shown
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 
 
 class Reader(HTMLParser):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.alerts import a_signal
 
-from alerting.causes import Match
-from alerting.limits import Rung
-from alerting.prices import Crossing
+from alerting.judging.limits import Rung
+from alerting.matching.causes import Match
+from alerting.matching.prices import Crossing
 from tocsin_common.documents import AlertRule, PriceRule, SignalRule
 from tocsin_common.events import SignalRaised
 

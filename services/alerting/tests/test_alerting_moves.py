@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.moves import STEPS, Move
-from alerting.prices import PriceWatch
-from alerting.render import of_move
-from alerting.rules import Rules
-from alerting.voice import RECORD
+from alerting.matching.moves import STEPS, Move
+from alerting.matching.prices import PriceWatch
+from alerting.matching.rules import Rules
+from alerting.words.render import of_move
+from alerting.words.voice import RECORD
 from tocsin_common.documents import MoveRule
 from tocsin_common.events import TradesReceived
 

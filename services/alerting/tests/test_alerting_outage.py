@@ -12,7 +12,7 @@ from tests.alerting_live import Receiver, alerting, facts
 from tests.alerts import a_signal
 from tests.virtual_time import STARTED_MS, clock_ms, run
 
-from alerting.delivery import BACKOFF_MAX_S
+from alerting.sending.delivery import BACKOFF_MAX_S
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, SignalRule, Subscriber, encode
 from tocsin_common.events import ChannelName, DeliveryChanged, DigestLine

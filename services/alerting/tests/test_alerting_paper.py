@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from alerting.paper import Drawdown
-from alerting.prices import always, never
-from alerting.render_own import of_drawdown, of_fill, of_opened, of_trouble
-from alerting.rules import Rules
-from alerting.system import Trouble, of_a_letter
-from alerting.voice import RECORD
-from alerting.watch import Memory, Watch
+from alerting.matching.paper import Drawdown
+from alerting.matching.prices import always, never
+from alerting.matching.rules import Rules
+from alerting.matching.system import Trouble, of_a_letter
+from alerting.matching.watch import Memory, Watch
+from alerting.words.render_own import of_drawdown, of_fill, of_opened, of_trouble
+from alerting.words.voice import RECORD
 from tocsin_common.documents import AlertRule, PaperRule, SystemRule
 from tocsin_common.events import (
     DeadLetter,

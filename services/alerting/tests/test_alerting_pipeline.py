@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from tests.alerts import a_signal
 
-from alerting.audience import Doorkeeper
-from alerting.causes import Cause, Match
-from alerting.limits import Rung
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.judging.silences import Silences
+from alerting.matching.causes import Cause, Match
+from alerting.matching.prices import Crossing
 from alerting.pipeline import Outbox, Pipeline
-from alerting.prices import Crossing
-from alerting.render import of_crossing, of_signal
-from alerting.silences import Silences
-from alerting.voice import RECORD
-from alerting.wording import change, moment, price, words
+from alerting.words.render import of_crossing, of_signal
+from alerting.words.voice import RECORD
+from alerting.words.wording import change, moment, price, words
 from tocsin_common.documents import AlertRule, Destination, PriceRule, SignalRule, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed, encode
 

@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.prices import PriceWatch
-from alerting.rules import Rules
+from alerting.matching.prices import PriceWatch
+from alerting.matching.rules import Rules
 from tocsin_common.documents import PriceRule
 from tocsin_common.events import CandlesClosed, TradesReceived
 

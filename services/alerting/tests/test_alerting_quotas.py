@@ -11,17 +11,17 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.alerts import CONFIRMED_MS, a_signal
 
-from alerting.audience import Doorkeeper
-from alerting.causes import Match
 from alerting.config import QuotasSection
-from alerting.counting import Counting
 from alerting.directory import Directory
-from alerting.limits import Rung
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.counting import Counting
+from alerting.judging.limits import Rung
+from alerting.judging.quotas import Quotas
+from alerting.judging.silences import Silences
+from alerting.matching.causes import Match
 from alerting.metrics import Metrics
-from alerting.opener import Opener
 from alerting.pipeline import Outbox, Pipeline
-from alerting.quotas import Quotas
-from alerting.silences import Silences
+from alerting.sending.opener import Opener
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Quota, SignalRule, Subscriber
 from tocsin_common.events import AlertRaised, AlertSuppressed, SendDue

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from alerting.causes import Match
-from alerting.limits import Rung
-from alerting.prices import Crossing
-from alerting.recall import recall
+from alerting.judging.limits import Rung
+from alerting.judging.recall import recall
+from alerting.matching.causes import Match
+from alerting.matching.prices import Crossing
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.bus.lookups import AT_A_TIME
 from tocsin_common.bus.memory import MemoryBus

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from alerting.render import of_feed, of_outcome
-from alerting.voice import RECORD
+from alerting.words.render import of_feed, of_outcome
+from alerting.words.voice import RECORD
 from tocsin_common.events import FeedChanged, OutcomeMeasured
 
 OUTCOME = OutcomeMeasured(

@@ -16,7 +16,7 @@ from alerting.gateway import Away
 from alerting.picture.report import draw_report
 from alerting.reports import content
 from alerting.reports.condense import condensed, thinned
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus, Stored
 from tocsin_common.events import AlertRaised, AlertSuppressed, Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.alerts import a_signal
 
-from alerting.rules import Rules
+from alerting.matching.rules import Rules
 from tocsin_common.documents import FeedRule, OutcomeRule, PriceRule, SignalRule
 from tocsin_common.events import FeedChanged, OutcomeMeasured, SignalRaised
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.alerts import a_signal
 
-from alerting.audience import Doorkeeper
-from alerting.causes import Cause, Match
-from alerting.limits import Rung
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.judging.silences import Silences
+from alerting.matching.causes import Cause, Match
+from alerting.matching.rules import Rules
 from alerting.pipeline import Pipeline
-from alerting.rules import Rules
-from alerting.silences import Silences
-from alerting.threads import CANDIDATES_MAX, threaded
+from alerting.sending.threads import CANDIDATES_MAX, threaded
 from tocsin_common.documents import Destination, OutcomeRule, PaperRule, SignalRule, Subscriber
 from tocsin_common.events import OrderFilled, OutcomeMeasured, SendDue
 

@@ -13,7 +13,7 @@ from tests.managed import NOW_MS
 
 from alerting.directory import Directory
 from alerting.metrics import Metrics
-from alerting.opener import Opener
+from alerting.sending.opener import Opener
 from alerting.unpublished import Unpublished, missing
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, IndicatorRule, Subscriber

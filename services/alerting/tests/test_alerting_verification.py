@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,9 +140,9 @@ async def test_requests_to_confirm_keep_to_the_rates_of_their_channels(world: Wo
     places = [replace(MAIL, address=f"ann{number}@example.org") for number in range(6)]
     hook = Destination(channel="webhook", address=world.hook.url, verified=False)
     await world.subscribe("ann", *places, hook)
+    began_s = time.monotonic()
     await asyncio.gather(*(world.verification.ask(ANN, "ann", "email", place) for place in range(6)))
-    arrived_s = [mail.at_s for mail in world.smtp.accepted]
-    assert arrived_s[-1] - arrived_s[0] >= 0.4  # 10 in a second, in eighths of it
+    assert max(mail.at_s for mail in world.smtp.accepted) - began_s >= 0.4  # 10 in a second, in eighths of it
     world.hook.faults.append(Fault(status=429, retry_after_s=30))
     for _ in range(2):
         with pytest.raises(Retryable) as told:

@@ -13,16 +13,16 @@ from typing import Any, Literal, get_args
 import pytest
 from tests.alerts import a_signal
 
-from alerting import render, render_own
-from alerting.causes import Cause
-from alerting.indicators import Reached
-from alerting.moves import Move
-from alerting.paper import Drawdown, Opened
-from alerting.prices import Crossing
-from alerting.render import of_cause
-from alerting.system import Trouble
-from alerting.voice import RECORD, Voice, texts
-from alerting.volumes import Spike
+from alerting.matching.causes import Cause
+from alerting.matching.indicators import Reached
+from alerting.matching.moves import Move
+from alerting.matching.paper import Drawdown, Opened
+from alerting.matching.prices import Crossing
+from alerting.matching.system import Trouble
+from alerting.matching.volumes import Spike
+from alerting.words import render, render_own
+from alerting.words.render import of_cause
+from alerting.words.voice import RECORD, Voice, texts
 from tocsin_common.documents import Subscriber, decode
 from tocsin_common.errors import Malformed
 from tocsin_common.events import (

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.render import of_spike
-from alerting.rules import Rules
-from alerting.voice import RECORD
-from alerting.volumes import Spike, VolumeWatch
+from alerting.matching.rules import Rules
+from alerting.matching.volumes import Spike, VolumeWatch
+from alerting.words.render import of_spike
+from alerting.words.voice import RECORD
 from tocsin_common.documents import VolumeRule
 from tocsin_common.events import CandlesClosed
 

@@ -13,18 +13,18 @@ from msgspec.structs import replace
 from tests.alerts import CONFIRMED_MS, a_signal
 from tests.managed import ANN, BOB, OPERATOR, Managed
 
-from alerting.audience import Doorkeeper
-from alerting.causes import Match
-from alerting.limits import Rung
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.judging.silences import Silences
+from alerting.matching.causes import Match
+from alerting.matching.rules import Rules
 from alerting.pipeline import Outbox, Pipeline
 from alerting.reasons import Suppressed, Undelivered
-from alerting.rules import Rules
-from alerting.silences import Silences
-from alerting.voice import RECORD, Voice, texts
 from alerting.why import whereabouts
 from alerting.why.facets import unmet
 from alerting.why.sentences import Settings, of_delivery, of_suppression
 from alerting.why.whereabouts import Whereabouts
+from alerting.words.voice import RECORD, Voice, texts
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import Destination, Document, Hours, SignalRule, Silence, Subscriber, encode
 from tocsin_common.errors import Rejected

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from tests.alerts import a_signal
 from tests.managed import ANN, BOB, NOW_MS, OPERATOR, Managed
 
-from alerting.indicators import Reading
-from alerting.moves import Piece, Window
+from alerting.matching.indicators import Reading
+from alerting.matching.moves import Piece, Window
+from alerting.matching.watch import Memory
 from alerting.snapshots import Snapshot, Snapshots
-from alerting.watch import Memory
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.documents import (
     AlertRule,

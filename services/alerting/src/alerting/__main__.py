@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from random import Random
 
-from alerting.audience import Doorkeeper
 from alerting.bot.wiring import Parts, run_bot
 from alerting.broadcasts import Broadcasts
 from alerting.channels import SHOW_PICTURES, Channel
 from alerting.channels.open import links_of, open_challenge, open_channels
 from alerting.config import Settings
-from alerting.counting import Counting
 from alerting.digests.keeper import LEASE_KEY, Keeper
 from alerting.directory import Directory
 from alerting.gateway import Gateway
 from alerting.intake import HandOver, Intake
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.counting import Counting
+from alerting.judging.quotas import Quotas
 from alerting.management.core import Management
 from alerting.management.serving import serve as serve_management
 from alerting.management.stating import Stating
 from alerting.management.trials import Trials
 from alerting.metrics import Metrics
-from alerting.opener import Opener
 from alerting.picture.desk import Pictures
 from alerting.picture.painter import Painter
 from alerting.pipeline import Pipeline
-from alerting.quotas import Quotas
 from alerting.reports.office import run_reports
 from alerting.sending.gate import WAITING
 from alerting.sending.gates import Gates
+from alerting.sending.opener import Opener
 from alerting.sending.sender import Sender
 from alerting.unpublished import Unpublished
 from alerting.verification.core import Verification

@@ -3,11 +3,11 @@ preferences hold, and every delivery is counted and can be asked about."""
 
 from __future__ import annotations
 
-from alerting.audience import Doorkeeper
-from alerting.causes import Match, Notice
-from alerting.limits import Rung
-from alerting.opener import Opener
+from alerting.judging.audience import Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.matching.causes import Match, Notice
 from alerting.pipeline import Pipeline
+from alerting.sending.opener import Opener
 from tocsin_common.documents import SignalRule
 from tocsin_common.events import AlertRaised
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 
+from alerting.judging.silences import Silences
 from alerting.kinds import KINDS, RULE, SILENCE, SUBSCRIBER, D, Held, Kind
+from alerting.matching.rules import Rules
 from alerting.metrics import Metrics
-from alerting.rules import Rules
-from alerting.silences import Silences
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.documents import AlertRule, Silence, Subscriber
 from tocsin_common.errors import Malformed

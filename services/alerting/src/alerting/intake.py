@@ -12,19 +12,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from alerting.audience import Decided
-from alerting.causes import Cause, Match
-from alerting.limits import Rung
+from alerting.judging.audience import Decided
+from alerting.judging.limits import Rung
+from alerting.judging.recall import recall
+from alerting.matching.causes import Cause, Match
+from alerting.matching.prices import always
+from alerting.matching.rules import Rules
+from alerting.matching.system import Trouble, of_a_letter
+from alerting.matching.watch import Counts, Watch
 from alerting.metrics import Metrics
 from alerting.pipeline import Outbox, Pipeline
-from alerting.prices import always
-from alerting.recall import recall
 from alerting.redo import Redo
-from alerting.rules import Rules
+from alerting.sending.threads import threaded
 from alerting.snapshots import Snapshot, Snapshots
-from alerting.system import Trouble, of_a_letter
-from alerting.threads import threaded
-from alerting.watch import Counts, Watch
 from tocsin_common.bus.consume import Incoming
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import AlertRule

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alerting import render
-from alerting.audience import Audience, unwilling
-from alerting.causes import Match, Personal
-from alerting.opener import Opener
+from alerting.judging.audience import Audience, unwilling
+from alerting.matching.causes import Match, Personal
 from alerting.pipeline import Outbox, announce, deliveries_due, deliveries_of, file
-from alerting.voice import RECORD
+from alerting.sending.opener import Opener
+from alerting.words import render
+from alerting.words.voice import RECORD
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import SignalRule, Subscriber

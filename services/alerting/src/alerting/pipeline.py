@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from alerting import render
-from alerting.audience import Audience, Decided, Doorkeeper
-from alerting.causes import Match
 from alerting.channels import SHOW_PICTURES
-from alerting.content import Content
 from alerting.digests.later import Later, late_from, later, line_of, with_late_ones
-from alerting.limits import Rung
-from alerting.places import at_places
+from alerting.judging.audience import Audience, Decided, Doorkeeper
+from alerting.judging.limits import Rung
+from alerting.matching.causes import Match
 from alerting.reports.reported import Reported
-from alerting.voice import RECORD, Voice
+from alerting.sending.places import at_places
+from alerting.words import render
+from alerting.words.content import Content
+from alerting.words.voice import RECORD, Voice
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.events import (
     TERMINAL_STATES,

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from alerting.audience import Decided
-from alerting.causes import Match
+from alerting.judging.audience import Decided
+from alerting.matching.causes import Match
 from alerting.pipeline import deliveries_of
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from alerting.watch import Memory
+from alerting.matching.watch import Memory
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.streams import MAX_MESSAGE_BYTES, SNAPSHOTS
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from alerting.causes import Personal
-from alerting.indicators import CLOSE
+from alerting.matching.causes import Personal
+from alerting.matching.indicators import CLOSE
 from alerting.metrics import Metrics
-from alerting.opener import Opener
 from alerting.personal import Herald
 from alerting.reasons import Suppressed
-from alerting.voice import RECORD, Voice
+from alerting.sending.opener import Opener
+from alerting.words.voice import RECORD, Voice
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alerting.bot.phrases import Phrases
-from alerting.voice import Voice
-from alerting.wording import price
+from alerting.words.voice import Voice
+from alerting.words.wording import price
 from tocsin_common.documents import AlertRule, MoveRule, OutcomeRule, PriceRule, SignalRule, VolumeRule
 
 

@@ -10,7 +10,7 @@ from alerting.bot.answers import Answer, Refusal
 from alerting.bot.asked import Asked
 from alerting.bot.desk import Desk
 from alerting.bot.phrases import Phrases
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.documents import Subscriber
 from tocsin_common.requests.management import Actor
 

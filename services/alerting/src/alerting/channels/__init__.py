@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from alerting.channels.text import one_line, shown
-from alerting.voice import RECORD, Voice
+from alerting.words.voice import RECORD, Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Retryable
 from tocsin_common.events import ChannelName

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from alerting.channels.text import one_line
-from alerting.content import Content
 from alerting.digests.later import LATE_BOX
-from alerting.voice import Voice
-from alerting.wording import words
+from alerting.words.content import Content
+from alerting.words.voice import Voice
+from alerting.words.wording import words
 from tocsin_common.events import AsideReason, ChannelName, DigestLine
 
 MAX_LINES = 20

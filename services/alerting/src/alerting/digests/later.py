@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alerting.causes import Match
 from alerting.digests.periods import next_boundary
+from alerting.matching.causes import Match
 from tocsin_common.documents import GroupBy, Rule, Subscriber
 from tocsin_common.events import AsideReason, DigestLine, SendDue
 from tocsin_common.ids import derive

@@ -14,7 +14,7 @@ from alerting.digests.compose import compose
 from alerting.digests.later import line_of, with_late_ones
 from alerting.digests.lines import lines_of, put_once
 from alerting.sending.ledger import Work
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Subscriber
 from tocsin_common.errors import Unreachable

@@ -14,10 +14,10 @@ from dataclasses import replace
 import structlog
 
 from alerting.directory import Directory
+from alerting.judging.quotas import Quotas
 from alerting.kinds import D, Held, Kind
 from alerting.management.permissions import as_written_by, may_see
 from alerting.metrics import Metrics
-from alerting.quotas import Quotas
 from alerting.reasons import Refused
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.changes import Became, changes_of, note_of

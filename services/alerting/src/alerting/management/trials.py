@@ -5,13 +5,13 @@ Who asks again within moments gets the answer of before: its id is that of the m
 
 from __future__ import annotations
 
-from alerting import render
-from alerting.audience import Audience
-from alerting.causes import Match, Trial
-from alerting.opener import Opener
+from alerting.judging.audience import Audience
+from alerting.matching.causes import Match, Trial
 from alerting.pipeline import Outbox, announce, deliveries_due, file
 from alerting.reasons import Refused
-from alerting.voice import RECORD
+from alerting.sending.opener import Opener
+from alerting.words import render
+from alerting.words.voice import RECORD
 from tocsin_common.documents import SignalRule, Subscriber
 from tocsin_common.errors import Rejected
 from tocsin_common.events import ChannelName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerting.picture.canvas import Canvas, width_of
 from alerting.picture.chart import Candles, Chart, Market
 from alerting.picture.themes import Theme
-from alerting.wording import change, moment, words
+from alerting.words.wording import change, moment, words
 from tocsin_common.events import SignalRaised
 
 NAME = "TOCSIN"

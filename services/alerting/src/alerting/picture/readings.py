@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.picture.chart import Floats, Market
-from alerting.wording import words
+from alerting.words.wording import words
 from tocsin_common import subjects
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import TocsinError

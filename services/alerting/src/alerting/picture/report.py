@@ -14,7 +14,7 @@ from alerting.picture.scores import draw_bars, draw_table
 from alerting.picture.sums import Panel, draw_sums
 from alerting.picture.themes import THEMES, Colour, Theme, ThemeName
 from alerting.reports.phrases import average, days, money, multiple, percent
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.events import Language, Summary
 from tocsin_common.ids import derive
 

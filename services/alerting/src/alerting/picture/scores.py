@@ -8,8 +8,8 @@ from alerting.picture.canvas import Canvas
 from alerting.picture.sums import INSET, Panel
 from alerting.picture.themes import Theme
 from alerting.reports.phrases import average, percent, unusual
-from alerting.voice import Voice
-from alerting.wording import words
+from alerting.words.voice import Voice
+from alerting.words.wording import words
 from tocsin_common.events import Named, Summary
 
 HEAD, BAR_ROW, BAR_HEIGHT = 84, 56, 34

@@ -14,7 +14,7 @@ from alerting.picture.chart import Floats, PriceScale
 from alerting.picture.texts import tick_labels
 from alerting.picture.themes import Theme
 from alerting.reports.phrases import day, multiple
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.events import Summary
 
 HEAD, FOOT, AXIS, INSET = 84, 62, 150, 28

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alerting.reports.phrases import average, days, money, multiple, percent, unusual
-from alerting.voice import Voice
-from alerting.wording import words
+from alerting.words.voice import Voice
+from alerting.words.wording import words
 from tocsin_common.events import Named, Summary
 
 DELAYED_S = 300

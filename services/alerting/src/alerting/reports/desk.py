@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from alerting.causes import Match
 from alerting.directory import Directory
 from alerting.gateway import Away, Gateway
-from alerting.limits import Rung
+from alerting.judging.limits import Rung
+from alerting.matching.causes import Match
 from alerting.pipeline import Pipeline
 from alerting.redo import Redo
 from alerting.reports.condense import condensed

@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from alerting.voice import Voice
-from alerting.wording import words
+from alerting.words.voice import Voice
+from alerting.words.wording import words
 from tocsin_common.events import Score, Summary, Unusual
 
 NONE = "-"

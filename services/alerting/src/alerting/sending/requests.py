@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import structlog
 
 from alerting.channels import Ambiguous, Channel, Message, Original, Sent
-from alerting.delivery import ATTEMPT_LIMIT_S
 from alerting.metrics import Metrics
 from alerting.reasons import Undelivered
-from alerting.voice import Voice
+from alerting.sending.delivery import ATTEMPT_LIMIT_S
+from alerting.words.voice import Voice
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Rejected, Retryable
 from tocsin_common.events import ChannelName, SendDue

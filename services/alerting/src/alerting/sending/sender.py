@@ -14,7 +14,6 @@ from random import Random
 import structlog
 
 from alerting.channels import Ambiguous, Channel, Message, Sent
-from alerting.delivery import Attempt, Close, Done, PutAside, Wait, after_failure, is_late, next_step
 from alerting.digests.telling import Telling
 from alerting.directory import Directory
 from alerting.metrics import Metrics
@@ -23,6 +22,7 @@ from alerting.pipeline import deliveries
 from alerting.reasons import Undelivered
 from alerting.sending.circuits import Circuits
 from alerting.sending.clock import ClockMs
+from alerting.sending.delivery import Attempt, Close, Done, PutAside, Wait, after_failure, is_late, next_step
 from alerting.sending.gate import Permit
 from alerting.sending.gates import Gates
 from alerting.sending.hands import Hands

@@ -17,14 +17,14 @@ from alerting.kinds import SUBSCRIBER
 from alerting.links import Links
 from alerting.management.core import Management
 from alerting.metrics import Metrics
-from alerting.places import at_places
 from alerting.reasons import Unconfirmed
 from alerting.sending.gates import Gates
+from alerting.sending.places import at_places
 from alerting.sending.requests import Requests
 from alerting.verification.codes import digest, new_code, spaced, typed
 from alerting.verification.metrics import AddressMetrics
 from alerting.verification.opened import LIFETIME_S, Open, Opened, address_digest
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.changes import Became
 from tocsin_common.documents import Destination, Subscriber
 from tocsin_common.errors import Rejected

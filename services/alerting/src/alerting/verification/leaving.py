@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from alerting.kinds import SUBSCRIBER
 from alerting.links import Links, Token, read
 from alerting.management.core import Management
-from alerting.places import at_places
 from alerting.reasons import Unconfirmed
+from alerting.sending.places import at_places
 from alerting.verification.metrics import AddressMetrics
 from tocsin_common.changes import Became
 from tocsin_common.documents import Destination, Subscriber

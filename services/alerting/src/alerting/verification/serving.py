@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from alerting.verification.core import Verification
 from alerting.verification.leaving import Leaving
-from alerting.voice import Voice
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Subscriber
 from tocsin_common.requests import verification as asked

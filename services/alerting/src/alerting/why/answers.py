@@ -12,7 +12,6 @@ from alerting.gateway import Gateway
 from alerting.kinds import RULE
 from alerting.management.permissions import may_see
 from alerting.reasons import Refused
-from alerting.voice import RECORD, Voice
 from alerting.why.archive import Archive
 from alerting.why.causes import Cause, Causes
 from alerting.why.present import Present
@@ -20,6 +19,7 @@ from alerting.why.stories import Stated, Story, by_delivery, deliveries_to, ids_
 from alerting.why.telling import Asked, Telling, evidence_of
 from alerting.why.unmatched import Unmatched
 from alerting.why.whereabouts import REMEMBERED, Whereabouts
+from alerting.words.voice import RECORD, Voice
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.documents import AlertRule
 from tocsin_common.errors import Rejected

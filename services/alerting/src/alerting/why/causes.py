@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from alerting.causes import Cause as Found
-from alerting.causes import time_of
-from alerting.paper import Opened
-from alerting.render import of_cause
-from alerting.system import Trouble
-from alerting.voice import Voice
+from alerting.matching.causes import Cause as Found
+from alerting.matching.causes import time_of
+from alerting.matching.paper import Opened
+from alerting.matching.system import Trouble
 from alerting.why.archive import Archive
 from alerting.why.facets import Happened
 from alerting.why.whereabouts import Whereabouts
+from alerting.words.render import of_cause
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import (
     AlertKind,

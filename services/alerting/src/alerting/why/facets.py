@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
-from alerting.paper import became_of
-from alerting.rules import Facets, criteria, facets_of
-from alerting.system import Trouble
-from alerting.voice import Voice
+from alerting.matching.paper import became_of
+from alerting.matching.rules import Facets, criteria, facets_of
+from alerting.matching.system import Trouble
+from alerting.words.voice import Voice
 from tocsin_common.documents import FeedRule, OutcomeRule, PaperRule, Rule, SignalRule, SystemRule
 from tocsin_common.events import (
     DeadLetter,

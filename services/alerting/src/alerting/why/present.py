@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from alerting.directory import Directory
-from alerting.hours import within
+from alerting.judging.hours import within
 from alerting.kinds import RULE, SILENCE
+from alerting.matching.watch import Memory
 from alerting.snapshots import Snapshots
 from alerting.unpublished import missing
-from alerting.voice import Voice
-from alerting.watch import Memory
 from alerting.why.facets import Happened, unmet
 from alerting.why.sentences import hours_at
 from alerting.why.watched import Watching, of_drawdowns, of_watched, seen_ms
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.documents import (
     AlertRule,

@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import reduce
 from zoneinfo import ZoneInfo
 
-from alerting.hours import within
+from alerting.judging.hours import within
 from alerting.reasons import Suppressed
-from alerting.voice import Voice, texts
+from alerting.words.voice import Voice, texts
 from tocsin_common.documents import DAYS, Hours, Rule, Silence, Subscriber
 from tocsin_common.events import AlertSuppressed, DeliveryChanged
 from tocsin_common.requests.management import Outcome

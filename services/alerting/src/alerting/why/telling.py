@@ -9,10 +9,10 @@ import msgspec
 
 from alerting.directory import Directory
 from alerting.kinds import RULE, SILENCE
-from alerting.voice import Voice
 from alerting.why.causes import Cause
 from alerting.why.sentences import Settings, of_delivery, of_suppression
 from alerting.why.stories import Stated, Story, deliveries_to
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import AlertSuppressed, DeliveryChanged, Event
 from tocsin_common.requests.management import Evidence, Outcome, Verdict

@@ -8,9 +8,9 @@ import msgspec
 
 from alerting.directory import Directory
 from alerting.kinds import RULE
-from alerting.voice import Voice
 from alerting.why.causes import Cause
 from alerting.why.facets import RULE_OF, unmet
+from alerting.words.voice import Voice
 from tocsin_common.bus.protocol import Bus
 from tocsin_common.documents import Rule
 from tocsin_common.events import DocumentChanged

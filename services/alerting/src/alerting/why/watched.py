@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from alerting.indicators import Reading, beyond
-from alerting.rules import wants
-from alerting.voice import Voice
-from alerting.volumes import mean_of
-from alerting.watch import Memory
+from alerting.matching.indicators import Reading, beyond
+from alerting.matching.rules import wants
+from alerting.matching.volumes import mean_of
+from alerting.matching.watch import Memory
 from alerting.why.facets import SHOWN
-from alerting.wording import price
+from alerting.words.voice import Voice
+from alerting.words.wording import price
 from tocsin_common.documents import IndicatorRule, MoveRule, PaperRule, PriceRule, VolumeRule
 
 Watching = PriceRule | MoveRule | VolumeRule | IndicatorRule

@@ -11,7 +11,7 @@ from alerting.bot.answers import Answer, fit
 from alerting.bot.desk import Desk
 from alerting.bot.question import Command, Question
 from alerting.gateway import Page, Portfolio
-from alerting.wording import words
+from alerting.words.wording import words
 from tocsin_common.report import Group, Report
 
 DAY_MS = 86_400_000

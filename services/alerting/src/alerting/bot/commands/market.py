@@ -13,7 +13,7 @@ from alerting.bot.desk import Desk
 from alerting.bot.question import Command, Question
 from alerting.gateway import Candle, Page, Signal
 from alerting.picture.chart import SLOTS_MAX, Candles, Chart, Market
-from alerting.wording import change, price, words
+from alerting.words.wording import change, price, words
 from tocsin_common.documents import Timeframe
 from tocsin_trading.timeframes import TIMEFRAME_MS
 

@@ -13,7 +13,7 @@ from alerting.bot.desk import Desk
 from alerting.bot.drafts import ANY, KINDS, NEEDS, OF_ALL, RESULTS, Draft, Unfit
 from alerting.bot.question import Command, Question
 from alerting.bot.seals import PAYLOAD_BYTES_MAX
-from alerting.wording import price
+from alerting.words.wording import price
 
 STEP, MAKE, CANCEL = "al", "mk", "no"
 

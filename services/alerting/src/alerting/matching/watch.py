@@ -7,13 +7,13 @@ from decimal import Decimal
 
 import msgspec
 
-from alerting.indicators import IndicatorWatch, Reached, Reading
-from alerting.indicators import Spent as SpentReading
-from alerting.moves import Move, Window
-from alerting.paper import Drawdown, Fallen, PaperCause, PaperWatch, PortfolioEvent
-from alerting.prices import Crossing, PriceWatch, Spent
-from alerting.rules import Rules
-from alerting.volumes import Spike, VolumeWatch
+from alerting.matching.indicators import IndicatorWatch, Reached, Reading
+from alerting.matching.indicators import Spent as SpentReading
+from alerting.matching.moves import Move, Window
+from alerting.matching.paper import Drawdown, Fallen, PaperCause, PaperWatch, PortfolioEvent
+from alerting.matching.prices import Crossing, PriceWatch, Spent
+from alerting.matching.rules import Rules
+from alerting.matching.volumes import Spike, VolumeWatch
 from tocsin_common.documents import AlertRule, IndicatorRule, MoveRule, PaperRule, PriceRule
 from tocsin_common.events import CandlesClosed, IndicatorsComputed, TradesReceived
 

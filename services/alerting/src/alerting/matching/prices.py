@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.kept import Kept
-from alerting.levels import Direction, Instrument, Levels, Mark, Moves
-from alerting.moves import Column, Move, Side, Window, advance
-from alerting.rules import Rules
+from alerting.matching.kept import Kept
+from alerting.matching.levels import Direction, Instrument, Levels, Mark, Moves
+from alerting.matching.moves import Column, Move, Side, Window, advance
+from alerting.matching.rules import Rules
 from tocsin_common.documents import MoveRule, PriceRule
 from tocsin_common.events import CandlesClosed, TradesReceived
 from tocsin_common.ids import derive

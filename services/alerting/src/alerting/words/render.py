@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alerting.causes import Cause, Match, Notice, Personal, Trial
-from alerting.content import Content
-from alerting.indicators import CLOSE, Reached
-from alerting.moves import Move
-from alerting.paper import Drawdown, Opened
-from alerting.phrases import reason
-from alerting.prices import Crossing
-from alerting.render_own import of_drawdown, of_fill, of_opened, of_trouble
+from alerting.matching.causes import Cause, Match, Notice, Personal, Trial
+from alerting.matching.indicators import CLOSE, Reached
+from alerting.matching.moves import Move
+from alerting.matching.paper import Drawdown, Opened
+from alerting.matching.prices import Crossing
+from alerting.matching.system import Trouble
+from alerting.matching.volumes import Spike
 from alerting.reports import content as report
 from alerting.reports.reported import Reported
-from alerting.system import Trouble
-from alerting.voice import Voice
-from alerting.volumes import Spike
-from alerting.wording import change, price, sentence, words
+from alerting.words.content import Content
+from alerting.words.phrases import reason
+from alerting.words.render_own import of_drawdown, of_fill, of_opened, of_trouble
+from alerting.words.voice import Voice
+from alerting.words.wording import change, price, sentence, words
 from tocsin_common.events import FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
 
 ENDS = frozenset({"target", "stop", "expired", "invalidated"})

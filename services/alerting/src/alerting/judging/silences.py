@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerting.causes import Match
+from alerting.matching.causes import Match
 from tocsin_common.documents import Silence
 
 

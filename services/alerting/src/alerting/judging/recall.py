@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerting.causes import Match
-from alerting.limits import Line, Rung
+from alerting.judging.limits import Line, Rung
+from alerting.matching.causes import Match
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.events import AlertRaised

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from alerting.indicators import Reached
-from alerting.moves import Move
-from alerting.paper import Drawdown, Opened
-from alerting.prices import Crossing
+from alerting.matching.indicators import Reached
+from alerting.matching.moves import Move
+from alerting.matching.paper import Drawdown, Opened
+from alerting.matching.prices import Crossing
+from alerting.matching.system import Trouble
+from alerting.matching.volumes import Spike
 from alerting.reports.reported import Reported
-from alerting.system import Trouble
-from alerting.voice import Voice
-from alerting.volumes import Spike
+from alerting.words.voice import Voice
 from tocsin_common.documents import Rule
 from tocsin_common.events import AlertKind, FeedChanged, OrderFilled, OutcomeMeasured, SignalRaised
 from tocsin_common.ids import derive

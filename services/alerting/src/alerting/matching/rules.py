@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from alerting.grouped import Grouped
-from alerting.levels import Instrument, Levels, Moves, Series, moves_in_order, prices_in_order
+from alerting.matching.grouped import Grouped
+from alerting.matching.levels import Instrument, Levels, Moves, Series, moves_in_order, prices_in_order
 from tocsin_common.documents import (
     AlertRule,
     FeedRule,

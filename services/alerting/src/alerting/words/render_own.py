@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from alerting.content import Content
-from alerting.paper import Drawdown, Opened
-from alerting.system import Trouble
-from alerting.voice import Voice
-from alerting.wording import money, price, sentence, words
+from alerting.matching.paper import Drawdown, Opened
+from alerting.matching.system import Trouble
+from alerting.words.content import Content
+from alerting.words.voice import Voice
+from alerting.words.wording import money, price, sentence, words
 from tocsin_common.events import DeadLetter, OrderFilled, RoundsChanged, StrategyQuarantined
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from alerting.causes import Match, alert_id_of
+from alerting.matching.causes import Match, alert_id_of
+from alerting.matching.rules import Facets, Rules
 from alerting.pipeline import deliveries
-from alerting.rules import Facets, Rules
 from tocsin_common.documents import Subscriber
 from tocsin_common.events import OrderFilled, OutcomeMeasured, SendDue
 

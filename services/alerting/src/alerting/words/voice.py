@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-from alerting.wording import moment
+from alerting.words.wording import moment
 from tocsin_common.documents import Subscriber
 from tocsin_common.events import Language
 

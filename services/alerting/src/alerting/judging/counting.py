@@ -6,12 +6,12 @@ import asyncio
 
 import structlog
 
-from alerting.causes import Personal
-from alerting.opener import Opener
+from alerting.judging.quotas import Quotas, until
+from alerting.matching.causes import Personal
 from alerting.personal import Herald
-from alerting.quotas import Quotas, until
 from alerting.reasons import Suppressed
-from alerting.voice import Voice
+from alerting.sending.opener import Opener
+from alerting.words.voice import Voice
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.protocol import Bus, Received
 from tocsin_common.documents import Subscriber

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from alerting.causes import Match
-from alerting.kept import Kept
+from alerting.matching.causes import Match
+from alerting.matching.kept import Kept
 from alerting.reasons import Suppressed
 
 MAX_REMEMBERED = 200_000

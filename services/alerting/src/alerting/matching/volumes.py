@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import fsum
 
-from alerting.kept import Kept
-from alerting.levels import Series
-from alerting.rules import Rules
+from alerting.matching.kept import Kept
+from alerting.matching.levels import Series
+from alerting.matching.rules import Rules
 from tocsin_common.documents import VolumeRule
 from tocsin_common.events import CandlesClosed
 from tocsin_common.ids import derive

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from alerting.kept import Kept
-from alerting.rules import Rules
+from alerting.matching.kept import Kept
+from alerting.matching.rules import Rules
 from tocsin_common.documents import PaperRule
 from tocsin_common.events import EquityMarked, OrderFilled, PortfolioOpened, SignalSkipped
 from tocsin_common.ids import derive

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from alerting.causes import Match
-from alerting.hours import within
-from alerting.limits import Rung
-from alerting.quotas import Quotas
+from alerting.judging.hours import within
+from alerting.judging.limits import Rung
+from alerting.judging.quotas import Quotas
+from alerting.judging.silences import Silences, over
+from alerting.matching.causes import Match
 from alerting.reasons import Suppressed
-from alerting.silences import Silences, over
 from tocsin_common.documents import Destination, Silence, Subscriber
 from tocsin_common.events import AlertSuppressed, DeliveryState
 

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.moves import Side
+from alerting.matching.moves import Side
 from tocsin_common.documents import MoveRule, PriceRule
 
 Direction = Literal["above", "below"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from alerting.causes import Match
 from alerting.directory import Directory
+from alerting.matching.causes import Match
 from alerting.metrics import Metrics
 from alerting.pipeline import Outbox
 from tocsin_common.bus.protocol import Bus

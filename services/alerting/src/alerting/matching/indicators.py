@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from alerting.kept import Kept
-from alerting.levels import Series
-from alerting.rules import Rules
+from alerting.matching.kept import Kept
+from alerting.matching.levels import Series
+from alerting.matching.rules import Rules
 from tocsin_common.documents import IndicatorRule
 from tocsin_common.events import IndicatorsComputed
 from tocsin_common.ids import derive

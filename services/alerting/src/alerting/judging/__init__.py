@@ -1,0 +1,1 @@
+"""Who is told of a match, and who is not and why."""

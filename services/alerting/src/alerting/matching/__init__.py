@@ -1,0 +1,1 @@
+"""What rings: rules, what they watch, and what of it they match."""
