@@ -149,12 +149,16 @@ def test_a_chat_has_a_pace_of_its_own(chat: str, messages: int, limits: list[Lim
     run(scenario())
 
 
+@pytest.mark.parametrize("takes_s", [0.005, 0.04], ids=["in time", "too late for their first permits"])
 @pytest.mark.parametrize("channel", ["webhook", "webpush"])
-def test_what_falls_due_when_a_candle_closes_is_not_spread_over_the_second_of_its_host(channel: ChannelName) -> None:
+def test_what_falls_due_when_a_candle_closes_is_not_spread_over_the_second_of_its_host(
+    channel: ChannelName, takes_s: float
+) -> None:
     async def scenario() -> None:
         world, limit = World(3), Limit(100, 1000)
         route = Rates(AlertingSection()).route(channel, "https://receiver.example/hook")
-        await asyncio.gather(*(world.deliver(world.gates[0], route) for _ in range(world.workers)))
+        work = (world.deliver(world.gates[0], route, takes_s=takes_s) for _ in range(world.workers))
+        await asyncio.gather(*work)
         assert world.moments()[-1] - world.moments()[0] < 10
         await asyncio.gather(*(world.deliver(world.gates[n % 3], route) for n in range(240)))
         assert most_in_a_window(world.moments(), limit) <= limit.count

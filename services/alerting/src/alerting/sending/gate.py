@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alerting.reasons import Undelivered
 from alerting.sending.book import Book
@@ -40,12 +40,13 @@ KNOWN_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """To send between two moments."""
+    """To send between two moments. `shared_ms` is the slot taken of the shared limits, if there are any."""
 
     route: Route
     rank: int
     from_ms: int
     until_ms: float
+    shared_ms: int | None = None
 
 
 class Gate:
@@ -92,7 +93,10 @@ class Gate:
         self._look_closed(permit.route, hold_ms=0)
 
     async def _renewed(self, permit: Permit) -> Permit:
-        """Who has a connection already waits for nobody."""
+        """Who has a connection already waits for nobody. What passed unused is given back: many permits of one moment
+        may pass together, and their successors would find the next moments taken by them."""
+        if permit.shared_ms is not None:
+            self._line(permit.route.shared).passed(permit.shared_ms)
         if not permit.route.own.limits:
             return await self._of_line(permit.route, PRESSING, stays=True)
         book, _ = self._book(permit.route.own)
@@ -110,7 +114,7 @@ class Gate:
             permit = await self._of_line(route, rank, stays=stays)
             until_ms = min(permit.until_ms, permit.from_ms + book.late_ms)
             if slots := await book.reserve(1, from_ms=permit.from_ms, until_ms=int(until_ms)):
-                return Permit(route, rank, slots[0], min(permit.until_ms, slots[0] + book.late_ms))
+                return replace(permit, from_ms=slots[0], until_ms=min(permit.until_ms, slots[0] + book.late_ms))
             if route.shared.limits:
                 self._line(route.shared).give_back(permit.from_ms)
 
@@ -119,7 +123,7 @@ class Gate:
             return Permit(route, rank, self._now_ms(), float("inf"))
         line = self._line(route.shared)
         slot = await line.slot(rank, stays=stays)
-        return Permit(route, rank, slot, slot + line.late_ms)
+        return Permit(route, rank, slot, slot + line.late_ms, shared_ms=slot)
 
     def _closed_until_ms(self, route: Route) -> int:
         return max(self._closures.until_ms(route.shared.key), self._closures.until_ms(route.own.key))

@@ -57,6 +57,10 @@ class Line:
         """Somebody cannot use it; the next one may."""
         insort(self._slots, slot)
 
+    def passed(self, slot: int) -> None:
+        """Nobody used it in time: it does not count."""
+        self._book.give_back(slot)
+
     async def _give_all(self) -> None:
         try:
             while self._waiting:
@@ -80,6 +84,7 @@ class Line:
             if not waiter.done():
                 waiter.set_result(slot)
                 return
+        self.passed(slot)
 
     async def _reserved(self) -> list[int]:
         """The next slots, at least one, for those who wait."""
