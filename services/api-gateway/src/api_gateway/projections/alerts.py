@@ -45,4 +45,4 @@ def _raised(event: AlertRaised) -> Row:
 def _suppressed(event: AlertSuppressed) -> Row:
     decision = (event.event_id, event.alert_id, "suppressed", event.rule_id, None, event.cause_id, event.ts_ms)
     about = (None, None, None, None, None, None)
-    return (*decision, *about, event.subscriber_id, event.reason, event.detail or None)
+    return (*decision, *about, event.subscriber_id, event.reason, event.detail)
