@@ -20,7 +20,7 @@ from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.streams import PAPER_TRADER
 
 SERVICE = """
-import asyncio, logging, sys
+import asyncio, gc, logging, sys
 from tocsin_common.config import CommonSettings
 from tocsin_common.errors import Unreachable
 from tocsin_common.runtime import Service, main
@@ -37,7 +37,7 @@ async def handle(batch):
         await asyncio.sleep(0.5)
     if mode == "stuck":
         await asyncio.Event().wait()
-    print("handled", flush=True)
+    print("handled with", gc.get_freeze_count(), "objects set aside", flush=True)
     return []
 
 async def broken():
@@ -69,11 +69,12 @@ class Process:
                 return found
         raise AssertionError(f"{event!r} was not logged:\n{''.join(self.lines)}")
 
-    async def printed(self, text: str) -> None:
+    async def printed(self, text: str) -> str:
+        """The line that begins so."""
         assert self.process.stdout
         while line := (await self.process.stdout.readline()).decode():
             if line.startswith(text):
-                return
+                return line
         raise AssertionError(f"{text!r} was not printed")
 
     async def end(self) -> tuple[int, str]:
@@ -122,6 +123,15 @@ async def test_sigterm_finishes_what_is_in_hand_and_exits_with_zero(
     assert code == 0
     assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
     assert (await jetstream_bus.durable_state(PAPER_TRADER)).ack_floor_seq == 3
+
+
+async def test_what_was_imported_is_set_aside_from_garbage_collection(
+    tmp_path: Path, url: str, jetstream_bus: JetStreamBus, given: Any
+) -> None:
+    await jetstream_bus.publish(given.marks(1))
+    async with running(tmp_path, TOCSIN__NATS__URL=url) as service:
+        _, _, objects, *_ = (await service.printed("handled")).split()
+    assert int(objects) > 10_000
 
 
 async def test_a_service_that_cannot_drain_leaves_in_bounded_time(

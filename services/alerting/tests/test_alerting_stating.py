@@ -54,15 +54,18 @@ class Life:
         self.registry = CollectorRegistry()
         self._bus, self._later_ms = bus, later_ms
 
-    async def look(self) -> float | None:
-        """Look; how many changes of rules were stated late in this life."""
+    async def look(self, *, stopped: bool = False) -> float | None:
+        """Look, until told to stop; how many changes of rules were stated late in this life."""
+        stop = asyncio.Event()
+        if stopped:
+            stop.set()
         written = [
             entry for bucket in (ALERT_RULES, SUBSCRIBERS) for entry in await self._bus.bucket(bucket).history(after=0)
         ]
         newest = max((entry.stored_ms for entry in written), default=0)
         stating = Stating(self._bus, Metrics(self.registry), clock_ms=lambda: newest + self._later_ms)
-        await stating.look(asyncio.Event())
-        await stating.look(asyncio.Event())
+        await stating.look(stop)
+        await stating.look(stop)
         return self.registry.get_sample_value("alerting_changes_stated_late_total", {"kind": "rule"})
 
 
@@ -94,6 +97,12 @@ async def test_what_a_killed_writer_did_is_stated_on_the_next_start(memory_bus: 
     assert sorted(await stated(memory_bus)) == [DELETED, WRITTEN, WRITTEN]
     revisions = [entry.revision for entry in await memory_bus.bucket(ALERT_RULES).history(after=0)]
     assert len(revisions) == 3
+
+
+async def test_who_is_told_to_stop_leaves_the_rest_to_the_next_life(memory_bus: MemoryBus) -> None:
+    await dies_twice_and_lives_once(memory_bus)
+    assert await Life(memory_bus).look(stopped=True) is None
+    assert await Life(memory_bus).look() == 2
 
 
 async def test_on_a_server_too(jetstream_bus: JetStreamBus) -> None:

@@ -117,3 +117,48 @@ def test_many_windows_come_in_frames_of_whole_ones_numbered_through() -> None:
     assert rows["window"].is_sorted()
     assert rows["series"].n_unique() == len(names)
     assert rows["window"].n_unique() == (rows["preceding"] == 0).sum()
+
+
+def test_the_newest_candle_waits_for_the_higher_one_that_it_sees_until_that_is_there() -> None:
+    windows, higher, newest = Windows(WARM_UP_CANDLES, {"1m"}), {"1m": ["5m"]}, START + 4 - START % 5
+    windows.add(minutes_of([newest]), pending=True)
+
+    def evaluated(through: int) -> list[int]:
+        """What is new at a mark of the end of this minute."""
+        windows.hold((through + 1) * MINUTE_MS, higher)
+        found = [row for frame in windows.frames() for row in frame.whole().filter("new")["open_ms"] // MINUTE_MS]
+        windows.settle()
+        return found
+
+    assert (evaluated(newest - 1), windows.pending) == ([], 1)
+    for other in (newest - 9, newest + 1):
+        windows.add(msgspec.structs.replace(minutes_of([other]), timeframe="5m"), pending=False)
+        assert (evaluated(newest - 1), windows.pending) == ([], 1)
+    late = msgspec.structs.replace(minutes_of([newest - 4]), timeframe="5m")
+    windows.add(late, pending=False)
+    assert (evaluated(newest - 1), windows.pending) == ([newest], 0)
+
+
+def test_the_newest_candle_waits_no_longer_than_to_the_mark_of_its_end() -> None:
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
+    windows.add(minutes_of([START]), pending=True)
+    for through, waits in ((START - 1, True), (START, False)):
+        windows.hold((through + 1) * MINUTE_MS, {"1m": ["5m"]})
+        assert bool(list(windows.frames())) is not waits
+        windows.settle()
+
+
+def test_neighbours_at_the_end_of_a_window_are_found_as_any_candles_are() -> None:
+    windows = Windows(WARM_UP_CANDLES, {"1m"})
+    windows.add(minutes_of(range(START - WARM_UP_CANDLES, START + 4)), pending=False)
+    for wanted in (
+        [START + 3],
+        [START + 2, START + 3],
+        [START + 1, START + 3],
+        [START - 1, START, START + 1, START + 2],
+    ):
+        opens = [number * MINUTE_MS for number in wanted]
+        asked = pl.DataFrame({"exchange": SERIES.exchange, "symbol": SERIES.symbol, "open_ms": opens})
+        frames, _ = windows.candles_of("1m", asked)
+        found = [row for frame in frames for row in frame.whole().filter("new")["open_ms"] // MINUTE_MS]
+        assert found == wanted
