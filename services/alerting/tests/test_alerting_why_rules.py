@@ -52,6 +52,7 @@ from tocsin_common.streams import (
     ALERTING_INDICATORS,
     ALERTING_PAPER,
     ALERTING_TRADES,
+    SIGNALS,
     SILENCES,
     SUBSCRIBERS,
     Durable,
@@ -223,6 +224,12 @@ async def test_a_rule_that_is_silent_says_what_it_wants_and_what_was_seen(
     assert reply.about == "the rule 'Mine'"
     assert (verdict.subscriber_id, verdict.rule_id, verdict.outcome) == ("ann", "mine", "no_match")
     assert verdict.sentence.startswith(f"The rule 'Mine' does not ring now: {said}"), verdict.sentence
+
+
+async def test_what_cannot_be_read_is_no_reason_not_to_answer(memory_bus: MemoryBus) -> None:
+    memory_bus.store_raw(SIGNALS, "signals.a.b.1h.c", b"garbage")
+    [verdict] = (await asked(memory_bus, SignalRule(**COMMON), {}, [])).verdicts
+    assert "nothing that it looks at has been seen yet" in verdict.sentence
 
 
 async def test_what_would_ring_is_said_to_match(memory_bus: MemoryBus) -> None:

@@ -31,6 +31,7 @@ from tocsin_common.documents import (
     Silence,
     VolumeRule,
 )
+from tocsin_common.errors import Malformed
 from tocsin_common.events import EquityMarked, IndicatorsOffered
 from tocsin_common.streams import (
     ALERTING_CANDLES,
@@ -167,7 +168,10 @@ class Present:
         return self._judged(rule, max(found, key=lambda message: message.stored_ms))
 
     def _judged(self, rule: Rule, last: Received) -> Standing:
-        event = last.event()
+        try:
+            event = last.event()
+        except Malformed:  # a dead letter tells its reader's operator; here it is as good as nothing
+            return Standing([self._voice.say("unmet.nothing")])
         problems = unmet(rule, event, self._voice) if isinstance(event, Happened) else []
         return Standing([self._dated("; ".join(problems), last.stored_ms)] if problems else [], last)
 
