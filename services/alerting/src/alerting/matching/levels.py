@@ -88,8 +88,13 @@ def prices_in_order(rules: Iterable[PriceRule]) -> Levels[PriceRule]:
     return Levels.of(marks)
 
 
+def rearmed_at(percent: float) -> float:
+    """Moves and falls that rang may ring again once they are no farther than this: half as far."""
+    return percent / 2
+
+
 def moves_in_order(rules: Iterable[MoveRule]) -> dict[int, Moves]:
-    """An instrument's move rules by `window_s`, each with its percentage, and half of it where it is rearmed."""
+    """An instrument's move rules by `window_s`, each with its percentage, and where it is rearmed."""
     windows: dict[int, list[MoveRule]] = {}
     for rule in rules:
         windows.setdefault(rule.window_s, []).append(rule)
@@ -101,7 +106,7 @@ def _side(rules: Iterable[MoveRule], side: Side) -> Levels[MoveRule]:
     for rule in rules:
         if rule.direction in (side, "either") and (side == "up" or rule.percent < 100):
             marks.append(Mark(_ratio(rule.percent, side), rule, "above", sticky=True))
-            marks.append(Mark(_ratio(rule.percent / 2, side), rule, "below", rearms=True))
+            marks.append(Mark(_ratio(rearmed_at(rule.percent), side), rule, "below", rearms=True))
     return Levels.of(marks)
 
 

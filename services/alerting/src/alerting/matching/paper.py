@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from alerting.matching.kept import Kept
+from alerting.matching.levels import rearmed_at
 from alerting.matching.rules import Rules
 from tocsin_common.documents import PaperRule
 from tocsin_common.events import EquityMarked, OrderFilled, PortfolioOpened, SignalSkipped
@@ -108,7 +109,7 @@ class PaperWatch:
         for rule in self._rules.for_paper(event.portfolio, "drawdown", ""):
             key = (rule.rule_id, self._rules.revision(rule), event.portfolio)
             if self.fallen.get(key):
-                if fallen_percent < rule.drawdown_percent / 2:
+                if fallen_percent < rearmed_at(rule.drawdown_percent):
                     self.fallen.put(key, None)
             elif fallen_percent >= rule.drawdown_percent:
                 found = Drawdown(event.portfolio, event.n, rule.drawdown_percent, peak, event.equity, event.ts_ms)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from alerting.matching.indicators import Reading, beyond
+from alerting.matching.levels import rearmed_at
 from alerting.matching.rules import wants
 from alerting.matching.volumes import mean_of
 from alerting.matching.watch import Memory
@@ -74,7 +75,7 @@ def _moves(rule: MoveRule, revision: int, memories: Sequence[Memory], voice: Voi
     for side in ("up", "down"):
         spent = any((rule.rule_id, revision, side) in memory.spent for memory in memories)
         if rule.direction in (side, "either") and (spent or far[side] < rule.percent):
-            key_of, wanted = ("move_unarmed", rule.percent / 2) if spent else (f"move_{side}", rule.percent)
+            key_of, wanted = ("move_unarmed", rearmed_at(rule.percent)) if spent else (f"move_{side}", rule.percent)
             found.append(voice.say(f"unmet.{key_of}", **given, far=f"{far[side]:.2f}", wanted=f"{wanted:g}"))
     return found
 
@@ -135,8 +136,8 @@ def of_drawdowns(
         fallen = max(0.0, float((1 - equities[portfolio] / peak) * 100))
         spent = any((rule.rule_id, revision, portfolio) in memory.fallen for memory in memories)
         if spent or fallen < rule.drawdown_percent:
-            key, wanted = (
-                ("drawdown_unarmed", rule.drawdown_percent / 2) if spent else ("drawdown", rule.drawdown_percent)
-            )
+            key, wanted = "drawdown", rule.drawdown_percent
+            if spent:
+                key, wanted = "drawdown_unarmed", rearmed_at(wanted)
             found.append(voice.say(f"unmet.{key}", portfolio=portfolio, given=f"{fallen:.2f}", wanted=f"{wanted:g}"))
     return found
