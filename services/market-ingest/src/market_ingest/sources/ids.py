@@ -45,8 +45,11 @@ def plain_numbers(trade_id: pl.Series) -> Ints | None:
         return None
     numbers: Ints = parsed.to_numpy()
     digits = trade_id.str.len_bytes().to_numpy()
-    plain = int(digits.max(initial=0)) < len(_LEAST) and bool((numbers >= _LEAST[digits]).all())
-    return numbers if plain else None
+    longest = int(digits.max(initial=0))
+    if longest >= len(_LEAST):
+        return None
+    equally_long = len(numbers) and numbers.min() >= _LEAST[longest]  # mostly: no need to look at each one's length
+    return numbers if equally_long or bool((numbers >= _LEAST[digits]).all()) else None
 
 
 def join_ids(parts: Sequence[Ids]) -> Ids:

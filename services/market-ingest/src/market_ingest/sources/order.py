@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,63 +25,85 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Where the rows of one kind are: `rows` sorted by key, within one in the order of their happening, and only the
-    accepted ones; `slots[i]` is key * all rows + position in the order of happening of row `rows[i]`.
+    """The rows of one table by key, and where each key stands at any position of the common order of happening.
 
-    `code` and `at_ms` are in the order of happening, and of all rows.
+    What happens at the same millisecond happens in the order of the table. `at_ms[i]` is when the row at position i
+    happens, whatever its key. A key's rows lie between `starts[key]` and `starts[key + 1]` in the order of their
+    happening: when (`when_ms`), and where in the table (`rows`; None: right here). The last key has all rows that are
+    not accepted, and `refused` says why.
+
+    Fresh memory costs more than the work, so no row is numbered before it must be.
     """
 
-    rows: Ints | Places
-    slots: Ints
-    code: Codes
     at_ms: Ints
+    when_ms: Ints
+    rows: Places | None
+    starts: Sequence[int]
+    refused: Codes
 
     @classmethod
-    def of(cls, happening: Ints, keys: Keys, code: Codes, at_ms: Ints) -> Order:
-        """`happening` lists the rows in the order of their happening."""
-        in_order = _sorted(keys, at_ms)
-        rows, position = _grouped(happening, keys, in_order=in_order)
+    def of(cls, keys: Keys, count: int, code: Codes, at_ms: Ints) -> Order:
+        """Of any table; its keys are 0 to `count`."""
         if code.any():
-            accepted = np.flatnonzero(code[rows] == ACCEPTED)
-            rows, position, code, in_order = rows[accepted], position[accepted], code[happening], False
-        slots = np.multiply(keys if in_order else keys[rows], len(keys), dtype=np.int64)
-        slots += position
-        return cls(rows, slots, code, at_ms[happening])
+            keys = np.where(code == ACCEPTED, keys, np.int32(count))
+        happening = np.argsort(at_ms, kind="stable").astype(np.int32)
+        rows = happening[np.argsort(narrow(keys[happening]), kind="stable")]
+        ends = np.cumsum(np.bincount(keys, minlength=count + 1))
+        return cls(at_ms[happening], at_ms[rows], rows, [0, *ends.tolist()], code[rows[ends[-2] :]])
 
-    def between(self, keys: int, part: slice) -> list[tuple[int, Span]]:
-        """The rows at these positions, as one slice of `rows` for each of the keys 0 to `keys` that has any."""
-        first_slots = np.arange(keys) * len(self.code)
-        starts = np.searchsorted(self.slots, first_slots + part.start)
-        ends = np.searchsorted(self.slots, first_slots + part.stop)
-        found = np.flatnonzero(ends > starts)
-        return [(key, (int(starts[key]), int(ends[key]))) for key in found.tolist()]
+    @classmethod
+    def as_it_is(cls, starts: Sequence[int], at_ms: Ints) -> Order:
+        """Of a table that is sorted by key and by time within one, and accepted: most files are."""
+        in_time = np.sort(at_ms, kind="stable")  # merges what is sorted already
+        return cls(in_time, at_ms, None, [*starts, len(at_ms), len(at_ms)], np.empty(0, np.uint8))
 
-    def rejected(self, part: slice) -> dict[str, int]:
-        """How many rows at these positions were not accepted, by reason."""
-        counts = np.bincount(self.code[part], minlength=len(REASONS)).tolist()
-        return {reason: rows for reason, rows in zip(REASONS[1:], counts[1:], strict=True) if rows}
+    @property
+    def accepted_rows(self) -> Places:
+        """Where in the table the accepted rows are, in the order of keys."""
+        return self._places(0, self.starts[-2]).astype(np.int32, copy=False)
+
+    def between(self, part: slice) -> tuple[list[tuple[int, Span]], dict[str, int]]:
+        """Of the rows at these positions: those of each key that has any, and how many were not accepted by reason."""
+        *spans, refused = zip(self._reached(part.start), self._reached(part.stop), strict=True)
+        found = [(key, (first, end)) for key, (first, end) in enumerate(spans) if end > first]
+        first, end = (at - self.starts[-2] for at in refused)
+        counts = np.bincount(self.refused[first:end], minlength=len(REASONS)).tolist()
+        return found, {reason: rows for reason, rows in zip(REASONS[1:], counts[1:], strict=True) if rows}
+
+    def _reached(self, position: int) -> list[int]:
+        """Where each key's rows of before a position end."""
+        if position >= len(self.at_ms):
+            return list(self.starts[1:])
+        at_ms = self.at_ms[position]
+        moment = np.array([at_ms, at_ms + 1])
+        spans = [self.when_ms[first:end].searchsorted(moment) + first for first, end in pairwise(self.starts)]
+        missing = position - sum(int(span[0]) - first for span, first in zip(spans, self.starts, strict=False))
+        if not missing:
+            return [int(span[0]) for span in spans]
+        tied = [self._places(*span.tolist()) for span in spans]
+        last = np.partition(np.concatenate(tied), missing - 1)[missing - 1]
+        return [
+            int(span[0] + places.searchsorted(last, side="right")) for span, places in zip(spans, tied, strict=True)
+        ]
+
+    def _places(self, first: int, end: int) -> NDArray[np.integer]:
+        return np.arange(first, end) if self.rows is None else self.rows[first:end]
 
 
-def _grouped(happening: Ints, keys: Keys, *, in_order: bool) -> tuple[Ints | Places, Places]:
-    """The rows sorted by key and, within one, in the order of their happening; and the position of each in that order.
-
-    Most files are `in_order` already. Fresh memory costs more than the work here, so nothing is wider than it must be.
-    """
-    if in_order:
-        places = np.arange(len(keys), dtype=np.int32)
-        position = np.empty_like(places)
-        position[happening] = places
-        return places, position
-    position = np.argsort(narrow(keys[happening]), kind="stable").astype(np.int32)
-    return happening[position], position
+def key_starts(keys: Keys, runs: Ints, count: int) -> list[int] | None:
+    """Where the rows of each key 0 to `count` begin, if the runs of rows come in the order of their keys."""
+    if (keys[1:] < keys[:-1]).any():
+        return None
+    ends = np.concatenate(([0], np.cumsum(runs)))
+    found: list[int] = ends[np.searchsorted(keys, np.arange(count))].tolist()
+    return found
 
 
-def _sorted(keys: Keys, at_ms: Ints) -> bool:
-    """Whether rows are sorted by key, and by time within one."""
-    in_order = keys[1:] == keys[:-1]
-    in_order &= at_ms[1:] >= at_ms[:-1]
-    in_order |= keys[1:] > keys[:-1]
-    return bool(in_order.all())
+def only_rises(values: Ints, starts: Sequence[int], *, strictly: bool) -> bool:
+    """Whether values fall (`strictly`: or stay) nowhere but at these places."""
+    falls = values[1:] <= values[:-1] if strictly else values[1:] < values[:-1]
+    places = np.flatnonzero(falls) + 1
+    return len(places) <= len(starts) and bool(np.isin(places, starts).all())
 
 
 def narrow(keys: Keys) -> NDArray[np.integer]:

@@ -111,7 +111,9 @@ def name_runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
 
 
 def _sides(side: pl.Series) -> Codes:
-    """`b` taker bought, `s` taker sold, `-` unknown."""
-    bought, sold = ((side == name).fill_null(value=False).to_numpy() for name in ("buy", "sell"))
-    codes: Codes = np.where(bought, _BOUGHT, np.where(sold, _SOLD, _UNKNOWN))
+    """`b` taker bought, `s` taker sold, `-` unknown; `side` holds nothing but `buy`, `sell` and nulls."""
+    bought = (side == "buy").fill_null(value=False).to_numpy()
+    codes: Codes = _SOLD - bought.view(np.uint8) * np.uint8(_SOLD - _BOUGHT)
+    if side.null_count():
+        codes[side.is_null().to_numpy()] = _UNKNOWN
     return codes

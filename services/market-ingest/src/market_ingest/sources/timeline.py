@@ -20,7 +20,7 @@ import polars as pl
 from market_ingest.columns import CandleRows, Candles, Instrument, Ints, TradeRows, Trades, uncounted
 from market_ingest.sources.files import CANDLE_COLUMNS, File, UnreadableFile, read
 from market_ingest.sources.ids import in_order, rising
-from market_ingest.sources.order import Flags, Keys, Order, Span
+from market_ingest.sources.order import Flags, Keys, Order, key_starts, only_rises
 from market_ingest.sources.table import TradeTable, join_tables, name_runs
 from market_ingest.validate import (
     ACCEPTED,
@@ -69,8 +69,8 @@ class Timeline:
         problems = [check_instrument(instrument) for instrument in self._all]
         self.instruments = [item for item, problem in zip(self._all, problems, strict=True) if problem is None]
         named = np.array([problem is None for problem in problems], np.bool_)
-        traded, closed = (_codes(trades.names, pairs, trades.runs), _codes(candle_names, pairs, candle_runs))
-        self._trades, self._trade_order = _trade_table(trades, traded, named, now_ms)
+        self._trades, self._trade_order = _trade_table(trades, _keys(trades.names, pairs), named, now_ms)
+        closed = np.repeat(_keys(candle_names, pairs), candle_runs)
         self._candles, self._candle_order = _candle_table(candles, closed, named, now_ms)
         self.at_ms, self._before = self._merge()
 
@@ -80,27 +80,22 @@ class Timeline:
     @property
     def rows(self) -> tuple[int, int]:
         """How many trades and how many candles there are."""
-        return len(self._trade_order.code), len(self._candle_order.code)
+        return len(self._trade_order.at_ms), len(self._candle_order.at_ms)
 
     def between(self, first: int, end: int) -> Stretch:
         """The rows `first <= i < end`."""
         trades = slice(self._trades_before(first), self._trades_before(end))
         candles = slice(first - trades.start, end - trades.stop)
-        trades_rejected = self._trade_order.rejected(trades)
+        traded, trades_rejected = self._trade_order.between(trades)
+        closed, candles_rejected = self._candle_order.between(candles)
         duplicates = trades_rejected.pop(REASONS[DUPLICATE], 0)
         return Stretch(
-            [TradeRows(self._all[key], self._trades.rows(*where)) for key, where in self._trades_at(trades)],
-            [self._candle_rows(key, slice(*where)) for key, where in self._candles_at(candles)],
+            [TradeRows(self._all[key], self._trades.rows(*where)) for key, where in traded],
+            [self._candle_rows(key, slice(*where)) for key, where in closed],
             trades_rejected,
-            self._candle_order.rejected(candles),
+            candles_rejected,
             duplicates,
         )
-
-    def _trades_at(self, part: slice) -> list[tuple[int, Span]]:
-        return self._trade_order.between(len(self._all), part)
-
-    def _candles_at(self, part: slice) -> list[tuple[int, Span]]:
-        return self._candle_order.between(len(self._all) * len(_LONGEST_FIRST), part)
 
     def _candle_rows(self, key: int, where: slice) -> CandleRows:
         instrument, timeframe = divmod(key, len(_LONGEST_FIRST))
@@ -137,30 +132,42 @@ def _fingerprint(files: Sequence[File]) -> str:
     return digest.hexdigest()
 
 
-def _codes(names: pl.DataFrame, pairs: pl.DataFrame, runs: Ints) -> Keys:
-    """For every row of some runs, the place of its names among all pairs of names."""
-    numbered = pairs.with_columns(code=pl.int_range(pairs.height, dtype=pl.Int32))
-    codes = names.join(numbered, on=["exchange", "symbol"], maintain_order="left")["code"].to_numpy()
-    return np.repeat(codes, runs)
+def _keys(names: pl.DataFrame, pairs: pl.DataFrame) -> Keys:
+    """For each of these names, its place among all pairs of names."""
+    numbered = pairs.with_columns(key=pl.int_range(pairs.height, dtype=pl.Int32))
+    keys: Keys = names.join(numbered, on=["exchange", "symbol"], maintain_order="left")["key"].to_numpy()
+    return keys
 
 
-def _trade_table(table: TradeTable, instrument: Keys, named: Flags, now_ms: int) -> tuple[Trades, Order]:
+def _trade_table(table: TradeTable, keys: Keys, named: Flags, now_ms: int) -> tuple[Trades, Order]:
+    """The accepted trades by instrument; `keys` are those of the table's runs."""
     code = check_trades(table.ts_ms, table.price, table.amount, now_ms)
+    starts = key_starts(keys, table.runs, len(named))
+    if starts is not None and named.all() and not code.any() and _in_order(table, starts):
+        trades = Trades(table.ts_ms, table.price, table.amount, table.side, in_order(table.ids, None))
+        return trades, Order.as_it_is(starts, table.ts_ms)
+    instrument = np.repeat(keys, table.runs)
     if not named.all():
         code[~named[instrument]] = BAD_SYMBOL
     if not isinstance(table.ids, np.ndarray) or not rising(instrument, table.ids):
         code[(code == ACCEPTED) & _repeats(instrument, table)] = DUPLICATE
-    at_ms = _happening_ms(table.ts_ms, code)
-    order = Order.of(np.argsort(at_ms, kind="stable"), instrument, code, at_ms)
-    rows = order.rows
-    if len(rows) == len(table) and bool((rows[1:] > rows[:-1]).all()):
-        return Trades(table.ts_ms, table.price, table.amount, table.side, in_order(table.ids, None)), order
+    order = Order.of(instrument, len(named), code, _happening_ms(table.ts_ms, code))
+    rows = order.accepted_rows
     columns = (table.ts_ms[rows], table.price[rows], table.amount[rows], table.side[rows])
     return Trades(*columns, in_order(table.ids, rows)), order
 
 
+def _in_order(table: TradeTable, starts: Sequence[int]) -> bool:
+    """Whether times only rise within each instrument, and ids do, so that no trade is there twice."""
+    if not only_rises(table.ts_ms, starts, strictly=False) or not isinstance(table.ids, np.ndarray):
+        return False
+    return only_rises(table.ids, starts, strictly=True)
+
+
 def _candle_table(frame: pl.DataFrame, instrument: Keys, named: Flags, now_ms: int) -> tuple[Candles, Order]:
     rank = frame["timeframe"].replace_strict(_RANKS, return_dtype=pl.Int32).to_numpy()
+    longest_first = np.argsort(rank, kind="stable")
+    frame, rank, instrument = frame[longest_first], rank[longest_first], instrument[longest_first]
     lengths = frame["timeframe"].replace_strict(TIMEFRAME_MS, return_dtype=pl.Int64).to_numpy()
     names = ("ts_ms", "open", "high", "low", "close", "volume")
     open_ms, first, high, low, close, volume = (frame[name].to_numpy() for name in names)
@@ -169,8 +176,8 @@ def _candle_table(frame: pl.DataFrame, instrument: Keys, named: Flags, now_ms: i
     code[~named[instrument]] = BAD_SYMBOL
     at_ms = _happening_ms(open_ms + lengths, code)
     key = instrument * np.int32(len(_LONGEST_FIRST)) + rank
-    order = Order.of(np.lexsort((rank, at_ms)), key, code, at_ms)
-    return candles.rows(order.rows), order
+    order = Order.of(key, len(named) * len(_LONGEST_FIRST), code, at_ms)
+    return candles.rows(order.accepted_rows), order
 
 
 def _happening_ms(at_ms: Ints, code: Codes) -> Ints:
