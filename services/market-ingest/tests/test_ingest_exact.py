@@ -54,6 +54,11 @@ def test_a_full_call_of_the_largest_fast_amounts_does_not_overflow() -> None:
     assert segment_sums(np.array(values), np.array([0])).rounded().tolist() == [decimal_sum(values)]
 
 
-def test_more_rows_than_can_be_summed_safely_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 8192 rows"):
-        segment_sums(np.ones(MAX_ROWS + 1), np.array([0]))
+def test_small_amounts_are_summed_at_once_however_many_they_are() -> None:
+    sums = segment_sums(np.full(3 * MAX_ROWS, 0.1), np.array([0]))
+    assert sums.rounded().tolist() == [float(3 * MAX_ROWS * Decimal("0.1"))]
+
+
+def test_more_than_can_be_summed_safely_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be summed at once"):
+        segment_sums(np.full(MAX_ROWS + 1, (2**49 - 1) / 10**8), np.array([0]))

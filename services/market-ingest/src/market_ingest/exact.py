@@ -24,7 +24,10 @@ FAST_LIMIT = 2**49
 """Units a fast quantity may have: below 10^15, so 15 digits."""
 
 MAX_ROWS = 2**13
-"""Rows one call may sum: 2^49 * 2^13 = 2^62 stays inside int64."""
+"""Rows one call may sum whatever they are: 2^49 * 2^13 = 2^62 stays inside int64."""
+
+MAX_TOTAL = 2**61 / UNITS
+"""What any number of rows may come to: below 2^62 units, however a float64 rounds it."""
 
 _EXACT = Context(prec=1000)
 """Every float64 prints as at most 17 digits between 1e-324 and 1e+308: no sum of them is ever rounded here."""
@@ -44,8 +47,10 @@ class SegmentSums:
     def rounded(self) -> NDArray[np.float64]:
         """All sums, each correctly rounded to float64."""
         floats: NDArray[np.float64] = self.units / UNITS  # one rounding, as long as the integer itself is a float64
-        wide = np.flatnonzero(self.units >= 2**53).tolist()
-        for segment in {*wide, *self.rest}:
+        wide = self.units >= 2**53
+        if not self.rest and not wide.any():
+            return floats
+        for segment in {*np.flatnonzero(wide).tolist(), *self.rest}:
             floats[segment] = float(self.exact(segment))
         return floats
 
@@ -55,10 +60,15 @@ def add(left: Decimal, right: Decimal) -> Decimal:
     return _EXACT.add(left, right)
 
 
+def fits(values: NDArray[np.float64]) -> bool:
+    """Whether so many values, or such small ones, can be summed at once."""
+    return len(values) <= MAX_ROWS or bool(values.sum() < MAX_TOTAL)
+
+
 def segment_sums(values: NDArray[np.float64], starts: NDArray[np.int64]) -> SegmentSums:
-    """Sum `values[starts[i]:starts[i + 1]]` for every i. Values are finite and not negative, at most MAX_ROWS."""
-    if len(values) > MAX_ROWS:
-        raise ValueError(f"at most {MAX_ROWS} rows can be summed at once, not {len(values)}")
+    """Sum `values[starts[i]:starts[i + 1]]` for every i. Values are finite, not negative, and fit."""
+    if not fits(values):
+        raise ValueError(f"{len(values)} rows that come to {MAX_TOTAL:g} or more cannot be summed at once")
     with np.errstate(over="ignore"):
         scaled = np.rint(values * UNITS)
     fast = (scaled < FAST_LIMIT) & (scaled / UNITS == values)

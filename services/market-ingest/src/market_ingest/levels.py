@@ -40,6 +40,11 @@ class _OpenCandle:
         self.volume = exact.add(self.volume, later.volume)
         self.trades = UNCOUNTED if UNCOUNTED in (self.trades, later.trades) else self.trades + later.trades
 
+    def write(self, candles: Candles) -> None:
+        """Into the first of some candles."""
+        candles.open[0], candles.high[0], candles.low[0], candles.close[0] = self.open, self.high, self.low, self.close
+        candles.volume[0], candles.trades[0] = float(self.volume), self.trades
+
     def finished(self) -> Candles:
         """As columns of one row."""
         columns = (self.open, self.high, self.low, self.close, float(self.volume))
@@ -66,7 +71,7 @@ class Level:
         """Take rows in the order of their happening; returns the candles that closed and how many rows were late."""
         if len(rows) <= FEW_ROWS:
             return self._add_few(rows)
-        if len(rows) < exact.MAX_ROWS:
+        if exact.fits(rows.volume):
             return self._add(rows)
         parts = [self._add(rows.rows(slice(at, at + 4096))) for at in range(0, len(rows), 4096)]
         return join([closed for closed, _ in parts]), sum(late for _, late in parts)
@@ -123,7 +128,7 @@ class Level:
     def _segment(self, rows: Candles, opens: Ints) -> Candles:
         """Cut rows into candles: the first may go on with the open one, the last stays open."""
         starts = _starts(opens)
-        ends = np.append(starts[1:], len(opens)) - 1
+        ends = np.concatenate((starts[1:], [len(opens)])) - 1
         sums = exact.segment_sums(rows.volume, starts)
         candles = Candles(
             opens[starts],
@@ -135,11 +140,16 @@ class Level:
             _counts(rows.trades, starts),
         )
         last = len(starts) - 1
-        closed = self._take(_opened(candles, 0, sums))
-        if last:
-            closed += [*self._take(_opened(candles, last, sums)), candles.rows(slice(1, last))]
-            self.closed_ms = int(candles.open_ms[last - 1]) + self.length_ms
-        return join(closed) if closed else NO_CANDLES
+        goes_on = self.open_ms == opens[0]
+        before = self._take(_opened(candles, 0, sums))
+        if not last:
+            return join(before) if before else NO_CANDLES
+        if goes_on and self._open is not None:
+            self._open.write(candles)
+        self.closed_ms = int(candles.open_ms[last - 1]) + self.length_ms
+        self._open = _opened(candles, last, sums)
+        closed = candles.rows(slice(0, last))
+        return join([*before, closed]) if before else closed
 
     def _take(self, later: _OpenCandle) -> list[Candles]:
         """Go on with the open candle, or close it (returned) and open the next."""

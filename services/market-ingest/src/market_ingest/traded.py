@@ -33,7 +33,8 @@ class TradedLevel(Level):
         if late == len(rows) or self.open_ms is None:
             return traded, late
         self.after_gap = False
-        if self.settled_ms == self.open_ms and not len(traded):
+        if self._is_unbroken(traded, self.open_ms):
+            self.settled_ms = self.open_ms
             return traded, late
         return self._with_silence(traded, self.open_ms, gap_at, gaps), late
 
@@ -69,6 +70,11 @@ class TradedLevel(Level):
             return 0
         fresh = ts_ms[ts_ms >= self.open_ms]
         return 1 if len(fresh) and fresh[0] >= self.open_ms + self.length_ms else None
+
+    def _is_unbroken(self, traded: Candles, open_ms: int) -> bool:
+        """Whether there was a trade in every interval from the last decided one on."""
+        silent_ms = -1 if self.settled_ms is None else open_ms - self.settled_ms - len(traded) * self.length_ms
+        return not silent_ms
 
     def _with_silence(self, traded: Candles, open_ms: int, gap_at: int | None, gaps: list[tuple[int, int]]) -> Candles:
         """Put flat candles into the silence before each traded one, except where it is a gap: a long one, and the one
