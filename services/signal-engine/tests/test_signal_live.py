@@ -16,7 +16,7 @@ from signal_engine import indicators as ind
 from signal_engine.columns import Asked, Column, Whole
 from signal_engine.indicators.bars import Bars, LooksBack
 from signal_engine.indicators.indicator import behind
-from signal_engine.indicators.recursive import KEPT_VALUES, Recursive
+from signal_engine.indicators.recursive import KEPT_VALUES, Recursive, Stepwise
 from signal_engine.strategies import LOOK_BACK_CANDLES
 from signal_engine.window import PRICES
 from signal_engine.windows import Windows
@@ -28,6 +28,7 @@ WARM_UP_CANDLES = 256
 
 EVERY = [*ind.INDICATORS, ind.landscape]
 RECURSIVE = [one for one in EVERY if isinstance(behind(one()), Recursive)]
+STEPWISE = [one for one in EVERY if isinstance(behind(one()), Stepwise)]
 LOOKING_BACK = [one for one in EVERY if isinstance(behind(one()), LooksBack)]
 
 COLUMNS = [
@@ -61,13 +62,17 @@ def frame_of(window: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(window).with_columns(number, pl.Series("preceding", np.arange(rows), pl.UInt32))
 
 
-windows = st.builds(
-    window_of,
-    seed=st.integers(0, 2**32 - 1),
-    step=st.sampled_from((0, 1, 3, 20)),
-    traded=st.sampled_from((0.0, 0.5, 1.0)),
-    rows=st.integers(20, 260),
-)
+def windows_of(rows: st.SearchStrategy[int]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(
+        window_of,
+        seed=st.integers(0, 2**32 - 1),
+        step=st.sampled_from((0, 1, 3, 20)),
+        traded=st.sampled_from((0.0, 0.5, 1.0)),
+        rows=rows,
+    )
+
+
+windows = windows_of(st.integers(20, 260))
 
 
 @pytest.mark.parametrize("indicator", RECURSIVE, ids=lambda one: one.name)
@@ -89,6 +94,21 @@ def test_what_is_carried_on_has_the_values_of_the_whole_window(
     found = values[-KEPT_VALUES:].tolist()
     found += [update(*(window[name][at].item() for name in recursive.columns)) for at in range(cut, rows)]
     assert [None if np.isnan(value) else value for value in found] == whole[cut - KEPT_VALUES :]
+
+
+@pytest.mark.parametrize("indicator", STEPWISE, ids=lambda one: one.name)
+@settings(max_examples=25)
+@given(several=st.lists(windows_of(st.just(320)), min_size=1, max_size=3))
+def test_windows_in_step_have_the_values_of_each(indicator: ind.Indicator[Any], several: list[dict[str, Any]]) -> None:
+    stepwise = behind(indicator())
+    assert isinstance(stepwise, Stepwise)
+    candles = np.array([[window[name] for window in several] for name in PRICES])
+    state, ends = stepwise.begun(len(several)), range(stepwise.candles, candles.shape[2] + 1)
+    values = np.stack([stepwise.step(state, candles[:, :, end - stepwise.candles : end]) for end in ends], axis=-1)
+    for at, window in enumerate(several):
+        whole = frame_of(window).select(indicator()).to_series()[ind.memory_of(indicator().meta.output_name()) :]
+        found = stepwise.column(values[:, at, -len(whole) :])
+        assert found.equals(whole, null_equal=True)
 
 
 @pytest.mark.parametrize("indicator", LOOKING_BACK, ids=lambda one: one.name)
@@ -136,11 +156,11 @@ def test_whatever_comes_a_row_has_the_values_of_its_whole_window(
     seed: int, minutes: pl.DataFrame, candles_event: Chunk
 ) -> None:
     market = Market(minutes, candles_event, random.Random(seed))
-    recursive = [Asked.of(COLUMNS).recursive]
+    asked = [Asked.of(COLUMNS)]
     frames = 0
     for _ in range(70):
         if market.rng.random() < 0.9:
-            market.windows.carry(lambda _: recursive, 3)
+            market.windows.carry(lambda _: asked, 3)
         market.step()
         for frame in market.windows.frames():
             expected = Whole(frame.whole()).near(COLUMNS, LOOK_BACK_CANDLES)
@@ -162,7 +182,7 @@ def test_of_a_carried_window_only_the_end_is_read(minutes: pl.DataFrame, candles
     windows, columns = Windows(WARM_UP_CANDLES, {"1m"}), [COLUMNS[0], Column("sma_20", ind.sma(20), 20)]
     candles = minutes.filter(pl.col("symbol") == "ADA/USDT").head(321)
     windows.add(candles_event(candles[:320]), pending=False)
-    windows.carry(lambda _: [Asked.of(columns).recursive], 1)
+    windows.carry(lambda _: [Asked.of(columns)], 1)
     windows.add(candles_event(candles[320:]), pending=True)
     (frame,) = windows.frames()
     expected = Whole(frame.whole()).near(columns, LOOK_BACK_CANDLES)

@@ -9,7 +9,7 @@ from signal_engine.engine import Engine
 from signal_engine.metrics import Metrics
 
 CARRIED_AT_ONCE = 128
-"""Windows prepared at a time: some 10 ms, for which the next round may have to wait."""
+"""Windows prepared at a time: some 15 ms, for which the next round may have to wait; after a start some 50 ms."""
 
 
 class WorkAhead:

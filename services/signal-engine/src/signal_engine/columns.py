@@ -17,7 +17,7 @@ import polars as pl
 
 from signal_engine.indicators.bars import LooksBack, looks_back
 from signal_engine.indicators.indicator import behind
-from signal_engine.indicators.recursive import Recursive
+from signal_engine.indicators.recursive import Recursive, Stepwise
 from signal_engine.tails import Tails
 from signal_engine.window import PRICES
 
@@ -48,6 +48,12 @@ class Column:
         return found if isinstance(found, Recursive) else None
 
     @cached_property
+    def stepwise(self) -> Stepwise | None:
+        """What it is carried on by together with those of other windows, if it can be."""
+        found = behind(self.expr)
+        return found if isinstance(found, Stepwise) else None
+
+    @cached_property
     def on_ends(self) -> LooksBack | None:
         """What it is computed by on ends of windows, if it can be."""
         found = behind(self.expr)
@@ -60,21 +66,31 @@ class Column:
         return meta.output_name() if meta.is_column() and meta.output_name() in PRICES else None
 
 
+class Remembering(NamedTuple):
+    """A stepwise column, and how many candles it remembers."""
+
+    by: Stepwise
+    memory: int
+
+
 class Asked(NamedTuple):
-    """Columns by how they can be computed of live windows: copied, carried on from candle to candle, on ends as long as
-    they remember, or on whole windows only."""
+    """Columns by how they can be computed of live windows: copied, carried on from candle to candle (each window's on
+    its own, or those of many in step), on ends as long as they remember, or on whole windows only."""
 
     prices: dict[str, str]
     recursive: dict[str, Recursive]
+    stepwise: dict[str, Remembering]
     ends: defaultdict[int, dict[str, LooksBack]]
     whole: list[Column]
 
     @classmethod
     def of(cls, columns: Iterable[Column]) -> Asked:
-        asked = cls({}, {}, defaultdict(dict), [])
+        asked = cls({}, {}, {}, defaultdict(dict), [])
         for column in columns:
             if column.recursive is not None:
                 asked.recursive[column.name] = column.recursive
+            elif column.stepwise is not None:
+                asked.stepwise[column.name] = Remembering(column.stepwise, column.memory)
             elif column.on_ends is not None:
                 asked.ends[column.memory][column.name] = column.on_ends
             elif column.price is not None:
@@ -82,6 +98,16 @@ class Asked(NamedTuple):
             else:
                 asked.whole.append(column)
         return asked
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The names of the columns that are carried together."""
+        return (*self.recursive, *self.stepwise)
+
+    @property
+    def remembered(self) -> int:
+        """How many candles the stepwise columns remember."""
+        return max((column.memory for column in self.stepwise.values()), default=0)
 
 
 class Frame(Protocol):

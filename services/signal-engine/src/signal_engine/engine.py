@@ -104,7 +104,7 @@ class Engine:
         """Prepare for the candles that come next, when nobody waits: it only saves time. Of so many windows at most;
         says whether there is more to do."""
         started = perf_counter()
-        more = self.windows.carry(self.evaluation.recursive_in, most)
+        more = self.windows.carry(self.evaluation.asked_in, most)
         self.evaluation.spent["carrying"] += perf_counter() - started
         return more
 

@@ -19,7 +19,6 @@ import structlog
 from signal_engine.columns import Asked, Column, Frame, Whole
 from signal_engine.entries import Entries
 from signal_engine.higher import Higher
-from signal_engine.indicators.recursive import Recursive
 from signal_engine.limited import limited
 from signal_engine.market import Markets, beside
 from signal_engine.prepared import Prepared, higher_of, once, prepare, warm_up_of
@@ -80,10 +79,10 @@ class Evaluation:
         """By timeframe: the higher ones its candles look at, where there are any."""
         return higher_of(self._healthy, timeframes)
 
-    def recursive_in(self, timeframe: str) -> Iterator[Mapping[str, Recursive]]:
-        """The recursive columns of a timeframe that are asked for together: on its own candles, and from below."""
-        yield Asked.of(once(self._healthy, partial(_judged_in, {timeframe}))).recursive
-        yield Asked.of(once(self._healthy, lambda one: one.higher.get(timeframe, ()))).recursive
+    def asked_in(self, timeframe: str) -> Iterator[Asked]:
+        """The columns of a timeframe that are asked for together: on its own candles, and from below."""
+        yield Asked.of(once(self._healthy, partial(_judged_in, {timeframe})))
+        yield Asked.of(once(self._healthy, lambda one: one.higher.get(timeframe, ())))
 
     def signals(self, frames: Iterable[Frame], series: Sequence[Series], higher: Higher) -> list[SignalRaised]:
         """Signals of the new rows of frames, ordered by confirmation, instrument, timeframe and strategy."""

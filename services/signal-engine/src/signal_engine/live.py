@@ -45,10 +45,11 @@ class Live:
 
     def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
         asked = Asked.of(columns)
-        reach = look_back + max(asked.ends, default=0)
+        reach = look_back + max([*asked.ends, *(column.by.candles for column in asked.stepwise.values())], default=0)
+        needed = max(reach, look_back + asked.remembered, 1)
         usual, others = defaultdict[_Shape, list[Part]](list), list[Part]()
         for part in self._parts:
-            shape = _shape(part, tuple(asked.recursive), look_back, reach)
+            shape = _shape(part, asked.carried, look_back, needed)
             (usual[shape] if shape else others).append(part)
         found, first = [], self._first
         for shape, parts in usual.items():
@@ -70,11 +71,11 @@ class _Shape(NamedTuple):
     steps: int
 
 
-def _shape(part: Part, key: tuple[str, ...], look_back: int, reach: int) -> _Shape | None:
-    """None where other candles are new, or `reach` are not before them, or the columns have not been carried there."""
+def _shape(part: Part, key: tuple[str, ...], look_back: int, needed: int) -> _Shape | None:
+    """None where other candles are new, or so many are not before them, or the columns have not been carried there."""
     _, window, at = part
     before = at.hi - at.at_end
-    if not 0 < at.at_end <= MOST_NEW or before - at.lo < max(reach, 1):
+    if not 0 < at.at_end <= MOST_NEW or before - at.lo < needed:
         return None
     if not key:
         return _Shape(at.at_end, 0)
@@ -131,14 +132,16 @@ class _Ends:
         return pl.DataFrame(columns).with_columns(pl.col("window").set_sorted())
 
     def _carried(self, asked: Asked, rows: int) -> list[pl.Series]:
-        if not asked.recursive:
+        if not asked.carried:
             return []
-        end = self._values.shape[2]
         opens = self._opens[:, rows - self._shape.steps :]
-        candles = dict(zip(PRICES, self._values[:, :, end - self._shape.steps :], strict=True), open_ms=opens)
-        values = carry_on([window for _, window, _ in self._parts], asked.recursive, opens, candles)[:, :, -rows:]
-        named = zip(asked.recursive, values, strict=True)
-        return [pl.Series(name, column.ravel(), nan_to_null=True) for name, column in named]
+        windows = [window for _, window, _ in self._parts]
+        recursive, stepwise = carry_on(windows, asked, opens, self._values)
+        found = [pl.Series(name, values[:, -rows:].ravel(), nan_to_null=True) for name, values in recursive.items()]
+        for name, values in stepwise.items():
+            last = values[:, :, -rows:].reshape(len(values), -1)
+            found.append(asked.stepwise[name].by.column(last).alias(name))
+        return found
 
     def _bars(self, rows: int) -> Bars:
         """The last rows of each, as a window of its own."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import cast
 
 import msgspec
@@ -25,9 +26,10 @@ from signal_engine.measuring import LIVE_WITHIN_MS, Measuring
 from signal_engine.metrics import Metrics
 from signal_engine.outbox import Outbox, Store
 from signal_engine.pace import SLOW_ROUND_S
+from signal_engine.reading import ReadAhead
 from signal_engine.snapshots import Snapshots
 from tocsin_common.bus.consume import Incoming
-from tocsin_common.bus.protocol import Bus, Reader, Received, Stored
+from tocsin_common.bus.protocol import Bus, Received, Stored
 from tocsin_common.events import ClockAdvanced, Event, RoundsChanged
 from tocsin_common.partitions.sharing import ALL
 from tocsin_common.streams import CANDLES, CLOCK, SNAPSHOTS
@@ -100,7 +102,7 @@ class Rounds:
         self._measuring = Measuring(metrics, slow_round_s)
         self._told: list[RoundsChanged] = []
         self._candles = 0
-        self._reader: Reader
+        self._reader = ReadAhead(bus.reader(CANDLES, after=0))
         self._keeping: Keeping
         self._between_rounds = False
         self._resumed = False
@@ -112,6 +114,7 @@ class Rounds:
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
         await self._ahead.end()
+        await self._reader.close()
         started = time.monotonic()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
@@ -145,15 +148,15 @@ class Rounds:
         after = await self._keeping.restore(through)
         self._intake.read(after)
         position = max(oldest, min(after.values()))
-        self._reader = self._bus.reader(CANDLES, after=position)
+        self._reader = ReadAhead(self._bus.reader(CANDLES, after=position))
         while position < through:
-            position = min(position + WARM_UP_STEP, through)
-            await self._take_in(await self._read(position), warm_up=True)
+            position, following = (min(position + steps * WARM_UP_STEP, through) for steps in (1, 2))
+            await self._take_in(await self._read(position, following), warm_up=True)
         self._intake.clear()  # dead letters of that stretch were written when it was read first
         return through
 
-    async def _read(self, through: int) -> Sequence[Received]:
-        messages = await self._reader.through(through)
+    async def _read(self, through: int, following: int) -> Sequence[Received]:
+        messages = await self._reader.through(through, following)
         self._keeping.read(len(messages))
         return messages
 
@@ -180,9 +183,9 @@ class Rounds:
         of the marks handled so far always are the first ones, which is what `Outbox.publish` relies on.
         """
         self._between_rounds, self._breath_s = False, time.monotonic()
-        for mark in marks:
+        for mark, following in zip_longest(marks, marks[1:], fillvalue=marks[-1]):
             await self._let_others_go_on()
-            await self._evaluate(mark)
+            await self._evaluate(mark, following.candles_seq)
         self._candles += self._engine.tally["evaluated"]
         self._metrics.collect(self._engine)
         if self._outbox:
@@ -194,11 +197,12 @@ class Rounds:
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
 
-    async def _evaluate(self, mark: ClockAdvanced) -> None:
-        """Read up to a mark and evaluate; all that came of it is in the outbox then."""
+    async def _evaluate(self, mark: ClockAdvanced, following_seq: int) -> None:
+        """Read up to a mark and evaluate; all that came of it is in the outbox then. Up to `following_seq` is wanted
+        next."""
         spent, started = self._engine.evaluation.spent, time.perf_counter()
         before_s = sum(spent.values())
-        await self._take_in(await self._read(mark.candles_seq))
+        await self._take_in(await self._read(mark.candles_seq, following_seq))
         spent["read"] += time.perf_counter() - started - (sum(spent.values()) - before_s)
         signals = self._engine.evaluate(mark.time_ms)
         self._outbox.add((*self._intake.letters, *signals))
@@ -251,6 +255,7 @@ class Rounds:
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
         await self._ahead.end()
+        await self._reader.close()
         await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
 
     async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:

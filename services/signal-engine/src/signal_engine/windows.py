@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 
 from signal_engine.carrying import open_next
+from signal_engine.columns import Asked
 from signal_engine.frames import ready_parts
-from signal_engine.indicators.recursive import Recursive
 from signal_engine.live import Live, live
 from signal_engine.window import Added, Candles, Ints, Series, Window
 from tocsin_common.events import CandlesClosed
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-ColumnsOf = Callable[[str], Iterable[Mapping[str, Recursive]]]
-"""Of a timeframe the recursive columns that are asked for together."""
+AskedIn = Callable[[str], Iterable[Asked]]
+"""Of a timeframe the columns that are asked for together."""
 
 
 class Windows:
@@ -125,16 +125,16 @@ class Windows:
                 parts += [(number, window, part) for part in found]
         return live(parts), self.series
 
-    def carry(self, columns_of: ColumnsOf, most: int) -> bool:
-        """Have recursive columns carried to the newest candle of windows that have changed, for the candle that comes
-        next; to be called again while it says that there are others, as it does after opening `most`."""
-        asked, opened = dict[str, Sequence[Mapping[str, Recursive]]](), 0
-        while self._changed and opened < most:
+    def carry(self, asked_in: AskedIn, most: int) -> bool:
+        """Have columns carried to the newest candle of windows that have changed, of so many at most, for the candle
+        that comes next; says whether there are others."""
+        changed = defaultdict[str, list[Window]](list)
+        for _ in range(min(most, len(self._changed))):
             _, window = self._changed.popitem()
-            timeframe = window.series.timeframe
-            if timeframe not in asked:
-                asked[timeframe] = list(columns_of(timeframe))
-            opened += sum(open_next(window, columns, self._warm_up_candles) for columns in asked[timeframe])
+            changed[window.series.timeframe].append(window)
+        for timeframe, windows in changed.items():
+            for asked in asked_in(timeframe):
+                open_next(windows, asked, self._warm_up_candles)
         return bool(self._changed)
 
     def settle(self) -> None:

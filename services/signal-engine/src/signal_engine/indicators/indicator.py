@@ -10,7 +10,7 @@ from typing import Generic, ParamSpec
 import polars as pl
 
 from signal_engine.indicators.bars import LooksBack
-from signal_engine.indicators.recursive import Recursive
+from signal_engine.indicators.recursive import Recursive, Stepwise
 
 OPEN, HIGH, LOW, CLOSE, VOLUME = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
 
@@ -22,7 +22,7 @@ WEIGHT = 1e-9
 
 P = ParamSpec("P")
 
-Made = pl.Expr | LooksBack | Recursive
+Made = pl.Expr | LooksBack | Recursive | Stepwise
 """What an indicator's function gives."""
 
 
@@ -53,11 +53,11 @@ class Indicator(Generic[P]):
         return self._made[name]
 
 
-_BEHIND: dict[str, tuple[pl.Expr, LooksBack | Recursive]] = {}
+_BEHIND: dict[str, tuple[pl.Expr, LooksBack | Recursive | Stepwise]] = {}
 """By the name of its column."""
 
 
-def behind(column: pl.Expr) -> LooksBack | Recursive | None:
+def behind(column: pl.Expr) -> LooksBack | Recursive | Stepwise | None:
     """What an indicator's column can be computed by without whole windows; None for every other expression."""
     expr, found = _BEHIND.get(column.meta.output_name(), (None, None))
     return found if expr is column else None

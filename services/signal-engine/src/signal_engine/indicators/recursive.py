@@ -1,4 +1,4 @@
-"""Indicators whose next value follows from a state and the next candle."""
+"""Indicators whose next value follows from a state and the next candle: of one window, or of many in step."""
 
 from __future__ import annotations
 
@@ -35,3 +35,26 @@ class Recursive(Protocol):
 
     def opened(self, *arrays: Floats) -> Opened | None:
         """Of one window, an array for each column, finite; None where it is too short to have a state."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """An indicator of several values, of many windows that take their next candle together: what `step` gives is what
+    the expression gives of windows that hold all it remembers, to the last bit."""
+
+    candles: int
+    """How many candles a step looks at."""
+
+    @property
+    def expr(self) -> pl.Expr:
+        """The indicator as an expression over the frame of windows."""
+
+    def begun(self, windows: int) -> Floats:
+        """The state of windows in which nothing has been seen yet, of shape (any, windows)."""
+
+    def step(self, state: Floats, candles: Floats) -> Floats:
+        """Take the newest of `candles`, of shape (PRICES, windows, `candles`), finite: `state` is changed. Returns the
+        values there, of shape (values, windows)."""
+
+    def column(self, values: Floats) -> pl.Series:
+        """Of values of shape (values, rows) what the expression gives."""

@@ -23,15 +23,6 @@ class Spans(NamedTuple):
         between[1::2] = values
         return np.repeat(between, np.diff(bounds))
 
-    def at(self, values: Floats | Ints, rows: Ints | None) -> Floats:
-        """The same in some rows only; None: in all."""
-        if rows is None:
-            return self.spread(values)
-        if not len(self.start):
-            return np.full(len(rows), np.nan)
-        event = np.searchsorted(self.start, rows, side="right") - 1
-        return np.where((event >= 0) & (rows < self.end[event]), values[event], np.nan)
-
     def age(self) -> Floats:
         """How many rows ago the event was, NaN where there is none."""
         return np.arange(self.rows) - self.spread(self.start)
@@ -52,11 +43,3 @@ def spans(bars: Bars, events: Ints) -> Spans:
     following = np.append(events[1:], rows)
     window_end = begins[np.searchsorted(begins, events, side="right")]
     return Spans(events, np.minimum(np.minimum(following, window_end), events + REACH_CANDLES + 1), rows)
-
-
-def latest(events: Ints, rows: Ints | None) -> Ints:
-    """Places of those events that are the latest one in some of these rows; None: of all events."""
-    if rows is None:
-        return np.arange(len(events))
-    places = np.unique(np.searchsorted(events, rows, side="right"))
-    return places[places > 0] - 1

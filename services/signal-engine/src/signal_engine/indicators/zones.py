@@ -14,7 +14,7 @@ import numpy as np
 
 from signal_engine.indicators.bars import REACH_CANDLES, Bars, Bools, Floats, Ints, OverBars
 from signal_engine.indicators.indicator import indicator
-from signal_engine.indicators.spans import Spans, latest, spans
+from signal_engine.indicators.spans import Spans, spans
 from signal_engine.indicators.structure import breaks_upwards
 from signal_engine.indicators.swings import swing_memory
 
@@ -149,23 +149,20 @@ def fvg_bear_bar() -> OverBars:
     return OverBars(lambda bars: _bear_gap(bars).bar)
 
 
-def bull_block(bars: Bars, breaks: Ints, rows: Ints | None = None) -> Zones:
-    """The order blocks of these breaks upwards, given by their rows; of those that stand in some rows, if given."""
+def bull_block(bars: Bars, breaks: Ints) -> Zones:
+    """The order blocks of these breaks upwards, given by their rows."""
     falling = np.append(-1, np.flatnonzero(bars.close < bars.open))
     block = falling[np.searchsorted(falling, breaks) - 1]
     known = (block >= breaks - bars.preceding[breaks]) & (breaks - block <= REACH_CANDLES + 1)
     block, breaks = block[known], breaks[known]
-    looked_at = latest(breaks, rows)
-    block, confirmed = block[looked_at], spans(bars, breaks[looked_at])
-    low = bars.low[block]
+    low, confirmed = bars.low[block], spans(bars, breaks)
     return Zones(_until(bars.close < confirmed.spread(low), confirmed), low, bars.high[block], block)
 
 
-def bull_gap(bars: Bars, rows: Ints | None = None) -> Zones:
-    """All fair value gaps upwards; those that are there in some rows, if given."""
+def bull_gap(bars: Bars) -> Zones:
+    """All fair value gaps upwards."""
     events = np.flatnonzero(bars.low[2:] > bars.high[:-2]) + 2
     events = events[bars.preceding[events] >= 2]
-    events = events[latest(events, rows)]
     low, confirmed = bars.high[events - 2], spans(bars, events)
     return Zones(_until(bars.low <= confirmed.spread(low), confirmed), low, bars.low[events], events - 1)
 
