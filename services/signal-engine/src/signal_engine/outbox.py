@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from tocsin_common.bus.protocol import Bus, Stored
@@ -27,6 +28,8 @@ class Outbox:
         self._bus = bus
         self._store = store
         self._events: list[Event] = []
+        self._fresh: list[Event] = []
+        self._publishing: asyncio.Task[None] | None = None
         self._stored: dict[str, int] = {}
         self._looked_seq = 0
         self._unsure = True
@@ -48,8 +51,32 @@ class Outbox:
         """Take in what is to be published; it stays until it is stored."""
         self._events += events
 
+    def begin_publishing(self) -> None:
+        """Have what is there on its way while others are found; whether that works, `publish` will say."""
+        if self._publishing is not None and self._publishing.done() and not self._publishing.exception():
+            self._publishing = None
+        if self._events and self._publishing is None:
+            self._publishing = asyncio.create_task(self._publish())
+
     async def publish(self) -> list[Event]:
-        """Store all of it except what is stored already; returns what is new. Raises Unreachable, and keeps it then."""
+        """Store all of it except what is stored already; returns what is new since the last call. Raises Unreachable,
+        and keeps it then."""
+        if self._publishing is not None:
+            publishing, self._publishing = self._publishing, None
+            await publishing
+        if self._events:
+            await self._publish()
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    async def close(self) -> None:
+        """Nobody waits for what is still on its way."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await asyncio.gather(self._publishing, return_exceptions=True)
+            self._publishing = None
+
+    async def _publish(self) -> None:
         if self._unsure:
             await self._look()
         ids = [event.event_id for event in self._events]
@@ -61,8 +88,8 @@ class Outbox:
         seqs += [receipt.seq for _, receipt in stored if receipt.stream == SIGNALS.name]
         self.signals_seq = max([self.signals_seq, *seqs])
         self._looked_seq = max(self._looked_seq, self.signals_seq)
-        self._events.clear()
-        return [event for event, receipt in stored if not receipt.duplicate]
+        del self._events[: len(ids)]  # others may have come meanwhile
+        self._fresh += [event for event, receipt in stored if not receipt.duplicate]
 
     async def _look(self) -> None:
         """Find the signals stored since the last look, whoever stored them."""

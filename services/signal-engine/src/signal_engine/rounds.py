@@ -113,8 +113,7 @@ class Rounds:
 
     async def resume(self) -> None:
         """Find where the last run ended, warm up on the candles before that, and tell of strategies that are off."""
-        await self._ahead.end()
-        await self._reader.close()
+        await self._stop_work()
         started = time.monotonic()
         found = await self._bus.last(CLOCK, clock("signals"))
         if found is not None:
@@ -186,6 +185,7 @@ class Rounds:
         for mark, following in zip_longest(marks, marks[1:], fillvalue=marks[-1]):
             await self._let_others_go_on()
             await self._evaluate(mark, following.candles_seq)
+            self._outbox.begin_publishing()
         self._candles += self._engine.tally["evaluated"]
         self._metrics.collect(self._engine)
         if self._outbox:
@@ -254,9 +254,14 @@ class Rounds:
 
     async def close(self) -> None:
         """Save the windows as they are after the last mark, so that the next start need not read much."""
+        await self._stop_work()
+        await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
+
+    async def _stop_work(self) -> None:
+        """Whatever was done beside."""
         await self._ahead.end()
         await self._reader.close()
-        await self._keeping.close(self.last.candles_seq if self.last and self._between_rounds else None)
+        await self._outbox.close()
 
     async def _store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Everything is ours."""

@@ -58,12 +58,13 @@ class Windows:
     def hold(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
         """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
         names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
+        last_first = {here: sorted(above, key=TIMEFRAME_MS.__getitem__, reverse=True) for here, above in higher.items()}
         for window in self._dirty.values():
             window.waits, window.held = False, None
             if window.newest_ms + window.series.length_ms <= time_ms or window.series.timeframe not in higher:
                 continue
             if window.only_newest_pending:
-                window.waits = not self._sees(window, higher[window.series.timeframe])
+                window.waits = not self._sees(window, last_first[window.series.timeframe])
             else:
                 held = window.unseen(time_ms, self._above(window.series, higher)) & window.pending
                 window.held = held if held.any() else None

@@ -41,6 +41,7 @@ class Life:
         self.partitions = frozenset(tokens)
         self.over = asyncio.Event()
         self._ownership, self._tokens = ownership, tokens
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def tokens(self) -> dict[int, int]:
@@ -49,9 +50,12 @@ class Life:
         return {partition: token for partition, token in self._tokens.items() if now.get(partition) == token}
 
     async def breathe(self) -> None:
-        """Let others go on, and keep what is ours: a long round must not cost us the leases."""
+        """Let others go on, and keep what is ours: a long round must not cost us the leases. What is renewed has until
+        the next breath."""
+        if self._renewing is not None:
+            await self._renewing
+        self._renewing = asyncio.create_task(self._ownership.keep_up())
         await a_breath()
-        await self._ownership.keep_up()
 
     async def store(self, events: Sequence[Event]) -> list[tuple[Event, Stored]]:
         """Store what is ours, in order; returns that with its receipts. Raises Unreachable."""
