@@ -220,7 +220,7 @@ def _fired(enriched: pl.DataFrame, one: Prepared, series: Sequence[Series]) -> p
         here = enriched["series"].unique().to_list()
         judged = [number for number in here if one.judges(series[number].timeframe)]
         usable &= pl.col("series").is_in(pl.Series(judged, dtype=pl.UInt32).implode())
-    rows = enriched.with_columns(one.recent).with_columns(one.conditions)
+    rows = enriched.select(one.sees).with_columns(one.recent).with_columns(one.conditions)
     check_types(rows)
     fired = rows.filter(usable & (pl.col("long") != pl.col("short")))
     stop = pl.when("long").then("stop_long").otherwise("stop_short")

@@ -17,13 +17,16 @@ from tocsin_trading.timeframes import TIMEFRAME_MS
 MAX_WARM_UP_CANDLES = 8_192
 """What a strategy may ask for: an EMA of 790, a Wilder average of 395. A series then takes 0.4 MB."""
 
-RESERVED = frozenset({*PRICES, "series", "window", "open_ms", "new", "preceding", "long", "short", "stop"})
+OF_EVERY_ROW = (*PRICES, "series", "window", "open_ms", "new", "preceding")
+
+RESERVED = frozenset({*OF_EVERY_ROW, "long", "short", "stop"})
 """Column names that are taken."""
 
 
 class Prepared:
     """Expressions of one strategy. Raises ValueError, in a sentence, when they cannot be had.
 
+    `sees` are the columns it may read of a row: what it asked for, and what every row has.
     `columns` run over the windows, `higher` over those of a higher timeframe and `market` over those of the whole
     market (each null before it is warm), `recent` and `conditions` (long, short, stop_long, stop_short) over the rows
     that may fire.
@@ -45,6 +48,8 @@ class Prepared:
                 strategy.stop("long").alias("stop_long"),
                 strategy.stop("short").alias("stop_short"),
             ]
+            asked = [*self.columns, *self.market, *(column for columns in self.higher.values() for column in columns)]
+            self.sees = [*OF_EVERY_ROW, *dict.fromkeys(column.name for column in asked if column.name not in PRICES)]
             self.warm_up_candles = strategy.warm_up_candles
             self.memory = max([self.warm_up_candles, *self._higher_memory()])
         except Exception as error:

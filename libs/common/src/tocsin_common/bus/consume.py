@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from tocsin_common import tracing
@@ -38,8 +39,7 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 MAX_ERROR_CHARS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A decoded event together with the message that carried it."""
 
     event: AnyEvent

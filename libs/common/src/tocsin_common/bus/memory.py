@@ -12,9 +12,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
+
+import msgspec
 
 from tocsin_common import tracing
 from tocsin_common.bus import serving
@@ -302,7 +304,7 @@ class MemoryConsumer:
             position.unsettled[message.seq] = now + self._ack_wait_s
             position.deliveries[message.seq] += 1
         self._in_hand.update(message.seq for message in messages)
-        return [replace(message, deliveries=position.deliveries[message.seq]) for message in messages]
+        return [msgspec.structs.replace(message, deliveries=position.deliveries[message.seq]) for message in messages]
 
     @property
     def _ack_wait_s(self) -> float:

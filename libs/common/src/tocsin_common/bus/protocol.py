@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from tocsin_common.bus.serving import AT_ONCE, Handler, Q, R
 from tocsin_common.events import AnyEvent, Event, decode
 from tocsin_common.requests import Endpoint
@@ -19,8 +21,7 @@ REQUEST_S = 5.0
 """How long an answer is waited for unless the asker says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A stored message as a consumer or reader gets it. `stored_ms` is the server's clock, `deliveries` counts from 1.
 
     `subject` is the stored one: trades and candles carry their partition in it. `traceparent`: see `tracing`.
@@ -40,8 +41,7 @@ class Received:
         return decode(self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """The server's receipt. `duplicate`: the id was there already, nothing was added, `seq` is the first copy's.
 
     On streams that are not synced it may be an attempt of the same call, cut short, that put it there.

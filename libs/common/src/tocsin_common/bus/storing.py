@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 from nats.aio.msg import Msg
 from nats.nuid import NUID
@@ -49,8 +49,7 @@ WRONG_LAST_SEQUENCE, TOO_LARGE = 10071, 10054
 _nuid = NUID()
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A message to store. `expected_last`: only if this is the last sequence on its subject. `fence`: only if it
     stands."""
 
