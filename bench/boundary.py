@@ -5,6 +5,8 @@ candle before of every timeframe has closed, the longest first; and the engine h
 Then all 10,000 candles are stored, in chunks with a mark each as
 market-ingest does, and the figure is what the server's own clock says: from the last candle stored to the last signal
 stored. With that hour blocks of every timeframe end, and the processor time has what it takes to begin the next ones.
+
+Once with one replica, and once with two, each of which evaluates half of the partitions: one evaluates on one core.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 
 import psutil
@@ -23,10 +26,11 @@ from bench.ingest import everything
 from bench.markets import END_MS, Markets
 from bench.report import Figure
 from bench.servers import bus_on_fresh_nats
+from signal_engine.partitions.shared import SIGNAL_ENGINE
 from tocsin_common.bus.jetstream import JetStreamBus
 from tocsin_common.events import CandlesClosed, ClockAdvanced
-from tocsin_common.streams import CANDLES, CLOCK, SIGNALS
-from tocsin_common.subjects import clock
+from tocsin_common.streams import CANDLES, CLOCK, LEASES, SIGNALS
+from tocsin_common.subjects import PARTITIONS, clock
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 SYMBOLS, TIMEFRAMES, HISTORY = 2_000, ("1m", "5m", "15m", "1h", "4h"), 511
@@ -38,42 +42,51 @@ MIB = 2**20
 
 
 async def measure() -> list[Figure]:
-    """Seconds from the last candle to the last signal, how many signals, and the engine's memory."""
+    """Seconds from the last candle to the last signal, how many signals, and the engine's memory; of one replica, and
+    of two."""
+    figures = []
+    for replicas, limit_s in ((1, None), (2, LIMIT_S)):
+        figures += await boundary(replicas, limit_s)
+    return figures
+
+
+async def boundary(replicas: int, limit_s: float | None) -> list[Figure]:
     markets = Markets(SYMBOLS, HISTORY + 1)
-    async with bus_on_fresh_nats() as bus, running_engine(bus) as process:
+    async with bus_on_fresh_nats() as bus, running_engines(bus, replicas) as processes:
         for timeframe in TIMEFRAMES:
             await store(bus, markets.events(timeframe, 0, HISTORY - 1, origin="history"), BEGIN_MS)
         for timeframe in reversed(TIMEFRAMES):
             before = markets.events(timeframe, HISTORY - 1, HISTORY)
             await store(bus, before, END_MS - TIMEFRAME_MS[timeframe])
-        await idle(process)
+        await idle(processes)
         seen = (await bus.stream_state(SIGNALS)).last_seq
-        warm_mib, before_s = process.memory_info().rss / MIB, cpu_s(process)
+        warm_mib, before_s = sum(one.memory_info().rss for one in processes) / MIB, cpu_s(processes)
         closing = (event for timeframe in TIMEFRAMES for event in markets.events(timeframe, HISTORY, HISTORY + 1))
         stored_ms = await store(bus, closing, END_MS)
-        spent_s = cpu_s(process) - before_s
+        spent_s = cpu_s(processes) - before_s
         signals = [message for message in await everything(bus, SIGNALS) if message.seq > seen]
     took_s = (max(message.stored_ms for message in signals) - stored_ms) / 1000
-    what = f"{SYMBOLS:,} symbols x {len(TIMEFRAMES)} timeframes at the top of the hour"
+    by = f"{replicas} replica{'s' * (replicas > 1)}"
+    what = f"{SYMBOLS:,} symbols x {len(TIMEFRAMES)} timeframes at the top of the hour, {by}"
     return [
-        Figure(f"{what}: last close to last signal", took_s, "s", LIMIT_S, at_least=False),
-        Figure("processor time of the signal-engine, ready for the next candles", spent_s, "s"),
+        Figure(f"{what}: last close to last signal", took_s, "s", limit_s, at_least=False),
+        Figure(f"processor time of {by}, ready for the next candles", spent_s, "s"),
         Figure("signals of that hour", len(signals), "signals"),
-        Figure("memory of the warm signal-engine before it", warm_mib, "MiB"),
+        Figure(f"memory of {by}, warm, before it", warm_mib, "MiB"),
     ]
 
 
-async def idle(process: psutil.Process) -> None:
-    """Wait until it has nothing to do: it is warm, and prepared for the next candles."""
+async def idle(processes: Sequence[psutil.Process]) -> None:
+    """Wait until they have nothing to do: they are warm, and prepared for the next candles."""
     spent_s = -IDLE_S
-    while cpu_s(process) - spent_s > IDLE_SHARE * IDLE_S:
-        spent_s = cpu_s(process)
+    while cpu_s(processes) - spent_s > IDLE_SHARE * IDLE_S:
+        spent_s = cpu_s(processes)
         await asyncio.sleep(IDLE_S)
 
 
-def cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+def cpu_s(processes: Iterable[psutil.Process]) -> float:
+    times = [one.cpu_times() for one in processes]
+    return sum(one.user + one.system for one in times)
 
 
 async def store(bus: JetStreamBus, candles: Iterable[CandlesClosed], time_ms: int) -> int:
@@ -105,6 +118,23 @@ async def handled(bus: JetStreamBus, candles_seq: int) -> bool:
     newest = await bus.last(CLOCK, clock("signals"))
     passed = newest.event() if newest else None
     return isinstance(passed, ClockAdvanced) and passed.candles_seq >= candles_seq
+
+
+@asynccontextmanager
+async def running_engines(bus: JetStreamBus, replicas: int) -> AsyncIterator[list[psutil.Process]]:
+    """So many of the service itself, each with every shipped strategy and its share of the partitions."""
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(running_engine(bus)) for _ in range(replicas)]
+        async with asyncio.timeout(PATIENCE_S):
+            while sorted(await shares(bus)) != [PARTITIONS // replicas] * replicas:  # noqa: ASYNC110 - on a server, too
+                await asyncio.sleep(LOOK_S)
+        yield processes
+
+
+async def shares(bus: JetStreamBus) -> Iterable[int]:
+    """How many partitions each replica holds."""
+    leases = await bus.bucket(LEASES).all()
+    return Counter(lease.value for key, lease in leases.items() if key.startswith(SIGNAL_ENGINE.partitions)).values()
 
 
 @asynccontextmanager

@@ -225,6 +225,25 @@ async def test_a_round_that_could_not_publish_is_finished_by_the_next_try(
     assert mark.signals_seq == len(expected)
 
 
+async def test_what_one_mark_found_goes_out_while_the_next_is_evaluated(
+    minutes: pl.DataFrame, chop: Chop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus, published_before = MemoryBus(), list[int]()
+    await publish_market(bus, list(chop(minutes, random.Random(1))), random.Random(1))
+    service = Service(bus, random.Random(1), mortal=False)
+    await service.rounds.resume()
+    evaluate = service.engine.evaluate
+
+    def evaluated(time_ms: int | None = None) -> list[SignalRaised]:
+        published_before.append(bus._logs[SIGNALS.name].last_seq if SIGNALS.name in bus._logs else 0)
+        return evaluate(time_ms)
+
+    monkeypatch.setattr(service.engine, "evaluate", evaluated)
+    marks = [Incoming(message.event(), message) for message in await service.follower.fetch(10_000, 0)]
+    await service.rounds.handle(marks)
+    assert len(set(published_before)) > len(marks) // 4
+
+
 async def test_marks_that_come_again_repeat_the_last_mark_and_nothing_else(minutes: pl.DataFrame, chop: Chop) -> None:
     rng, bus = random.Random(2), MortalBus()
     await publish_market(bus, list(chop(minutes.head(2_000), rng)), rng)
