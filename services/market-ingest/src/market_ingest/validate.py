@@ -5,7 +5,9 @@ Bad rows are dropped and counted under their reason; they never stop a feed.
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -43,6 +45,8 @@ _EXCHANGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 def check_trades(ts_ms: Ints, price: Floats, amount: Floats, now_ms: int) -> Codes:
     """A code of REASONS for every trade. `now_ms` is the clock of the source."""
     codes = np.zeros(len(ts_ms), np.uint8)
+    if _all_within(ts_ms, BITCOIN_GENESIS_MS, now_ms + AHEAD_MS) and _all_positive(price) and _all_positive(amount):
+        return codes
     codes[~_possible_time(ts_ms, now_ms)] = BAD_TIME
     codes[~_positive(amount)] = BAD_AMOUNT
     codes[~_positive(price)] = BAD_PRICE
@@ -88,6 +92,15 @@ class BurstLog:
         if self._now() - self._last.get(reason, -BURST_S) >= BURST_S:
             self._last[reason] = self._now()
             log.warning("rejected", reason=reason, rows=self._since.pop(reason), **where)
+
+
+def _all_within(column: Ints | Floats, least: float, most: float) -> bool:
+    """By its extremes, in a quarter of the time that a look at every value takes; where one is NaN both are."""
+    return not len(column) or bool(least <= column.min() and column.max() <= most)
+
+
+def _all_positive(column: Floats) -> bool:
+    return _all_within(column, math.ulp(0.0), sys.float_info.max)
 
 
 def _positive(column: Floats) -> NDArray[np.bool_]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from tocsin_common.bus.connection import Connection
 from tocsin_common.bus.reading import JetStreamReader, stream_state
@@ -20,8 +21,7 @@ RECENT_MESSAGES, RECENT_BYTES = 1_000, 8 * 1024 * 1024
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept(Generic[M]):
+class _Kept(msgspec.Struct, Generic[M], frozen=True):
     seq: int
     message_id: str
     message: M

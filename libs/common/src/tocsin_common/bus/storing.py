@@ -112,7 +112,7 @@ class Storage:
         batch_id = new_id()
         asked: set[str] = set()
         for number, message in enumerate(window, start=1):
-            headers = {**_headers(message), **_behind(message, asked)}
+            headers = _headers(message, asked)
             headers |= {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
             if number < len(window):
                 await self._connection.send(message.subject, message.data, headers=headers)
@@ -239,30 +239,24 @@ def _linked(window: Sequence[Outgoing]) -> Iterator[tuple[Outgoing, Headers]]:
     asked: set[str] = set()
     previous = ""
     for message in window:
-        headers = {**_headers(message), **_behind(message, asked)}
+        headers = _headers(message, asked)
         if previous:
             headers["Nats-Expected-Last-Msg-Id"] = previous
         previous = message.message_id
         yield message, headers
 
 
-def _headers(message: Outgoing) -> Headers:
+def _headers(message: Outgoing, asked: set[str]) -> Headers:
+    """The first message behind a fence asks whether it stands; what is chained to it, or in its batch, cannot come
+    between. (A cluster refuses a second message that asks the same while the first one is on its way.)"""
     headers = {"Nats-Msg-Id": message.message_id, **(message.headers or {})}
     if message.expected_last is not None:
         headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
+    if message.fence is not None and message.fence.subject not in asked:
+        asked.add(message.fence.subject)
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(message.fence.seq)
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.fence.subject
     return headers
-
-
-def _behind(message: Outgoing, asked: set[str]) -> Headers:
-    """The first message behind a fence asks whether it stands; what is chained to it, or in its batch, cannot come
-    between. (A cluster refuses a second message that asks the same while the first one is on its way.)"""
-    if message.fence is None or message.fence.subject in asked:
-        return {}
-    asked.add(message.fence.subject)
-    return {
-        "Nats-Expected-Last-Subject-Sequence": str(message.fence.seq),
-        "Nats-Expected-Last-Subject-Sequence-Subject": message.fence.subject,
-    }
 
 
 async def _receipts(answers: Sequence[asyncio.Future[Msg]]) -> list[Stored | Exception]:

@@ -28,8 +28,8 @@ class Order:
     """The rows of one table by key, and where each key stands at any position of the common order of happening.
 
     What happens at the same millisecond happens in the order of the table. `at_ms[i]` is when the row at position i
-    happens, whatever its key. A key's rows lie between `starts[key]` and `starts[key + 1]` in the order of their
-    happening: when (`when_ms`), and where in the table (`rows`; None: right here). The last key has all rows that are
+    happens, whatever its key. The rows of `keys[n]` lie between `starts[n]` and `starts[n + 1]` in the order of their
+    happening: when (`when_ms`), and where in the table (`rows`; None: right here). Behind them are all rows that are
     not accepted, and `refused` says why.
 
     Fresh memory costs more than the work, so no row is numbered before it must be.
@@ -38,6 +38,7 @@ class Order:
     at_ms: Ints
     when_ms: Ints
     rows: Places | None
+    keys: Sequence[int]
     starts: Sequence[int]
     refused: Codes
 
@@ -48,14 +49,15 @@ class Order:
             keys = np.where(code == ACCEPTED, keys, np.int32(count))
         happening = np.argsort(at_ms, kind="stable").astype(np.int32)
         rows = happening[np.argsort(narrow(keys[happening]), kind="stable")]
-        ends = np.cumsum(np.bincount(keys, minlength=count + 1))
-        return cls(at_ms[happening], at_ms[rows], rows, [0, *ends.tolist()], code[rows[ends[-2] :]])
+        present, starts = _present([0, *np.cumsum(np.bincount(keys, minlength=count + 1)).tolist()])
+        return cls(at_ms[happening], at_ms[rows], rows, present, starts, code[rows[starts[-2] :]])
 
     @classmethod
     def as_it_is(cls, starts: Sequence[int], at_ms: Ints) -> Order:
         """Of a table that is sorted by key and by time within one, and accepted: most files are."""
         in_time = np.sort(at_ms, kind="stable")  # merges what is sorted already
-        return cls(in_time, at_ms, None, [*starts, len(at_ms), len(at_ms)], np.empty(0, np.uint8))
+        present, starts = _present([*starts, len(at_ms), len(at_ms)])
+        return cls(in_time, at_ms, None, present, starts, np.empty(0, np.uint8))
 
     @property
     def accepted_rows(self) -> Places:
@@ -65,7 +67,7 @@ class Order:
     def between(self, part: slice) -> tuple[list[tuple[int, Span]], dict[str, int]]:
         """Of the rows at these positions: those of each key that has any, and how many were not accepted by reason."""
         *spans, refused = zip(self._reached(part.start), self._reached(part.stop), strict=True)
-        found = [(key, (first, end)) for key, (first, end) in enumerate(spans) if end > first]
+        found = [(key, span) for key, span in zip(self.keys, spans, strict=True) if span[1] > span[0]]
         first, end = (at - self.starts[-2] for at in refused)
         counts = np.bincount(self.refused[first:end], minlength=len(REASONS)).tolist()
         return found, {reason: rows for reason, rows in zip(REASONS[1:], counts[1:], strict=True) if rows}
@@ -88,6 +90,12 @@ class Order:
 
     def _places(self, first: int, end: int) -> NDArray[np.integer]:
         return np.arange(first, end) if self.rows is None else self.rows[first:end]
+
+
+def _present(starts: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The keys that have rows, and where the rows of these begin; then where the refused ones begin and end."""
+    present = [key for key, (first, end) in enumerate(pairwise(starts[:-1])) if end > first]
+    return present, [*(starts[key] for key in present), *starts[-2:]]
 
 
 def key_starts(keys: Keys, runs: Ints, count: int) -> list[int] | None:

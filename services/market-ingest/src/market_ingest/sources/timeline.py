@@ -166,8 +166,9 @@ def _in_order(table: TradeTable, starts: Sequence[int]) -> bool:
 
 def _candle_table(frame: pl.DataFrame, instrument: Keys, named: Flags, now_ms: int) -> tuple[Candles, Order]:
     rank = frame["timeframe"].replace_strict(_RANKS, return_dtype=pl.Int32).to_numpy()
-    longest_first = np.argsort(rank, kind="stable")
-    frame, rank, instrument = frame[longest_first], rank[longest_first], instrument[longest_first]
+    if (rank[1:] < rank[:-1]).any():
+        longest_first = np.argsort(rank, kind="stable")
+        frame, rank, instrument = frame[longest_first], rank[longest_first], instrument[longest_first]
     lengths = frame["timeframe"].replace_strict(TIMEFRAME_MS, return_dtype=pl.Int64).to_numpy()
     names = ("ts_ms", "open", "high", "low", "close", "volume")
     open_ms, first, high, low, close, volume = (frame[name].to_numpy() for name in names)
