@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,3 +84,10 @@ def every(command: Any, path: str = "") -> Iterator[str]:
         return
     for name, inside in command.commands.items():
         yield from every(inside, f"{path} {name}")
+
+
+@pytest.mark.parametrize("module", ["tocsin.__main__", "market_ingest.__main__"])
+def test_who_asks_no_exchange_does_not_wait_for_all_of_ccxt(module: str) -> None:
+    """Its import takes seconds and 50 MB."""
+    program = f"import sys, {module}; sys.exit('ccxt' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

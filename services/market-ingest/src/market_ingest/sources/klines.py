@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-from ccxt.base import errors
 
 from market_ingest.columns import Candles, uncounted
 from market_ingest.history.paging import PAGE_ROWS
@@ -15,16 +16,6 @@ from tocsin_common.errors import Rejected, Retryable, TocsinError
 
 COLUMNS = 6
 """A row of ccxt's fetch_ohlcv: open time, open, high, low, close, volume."""
-
-FAILURES = (errors.BaseError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
-"""What asking through ccxt may raise: its own errors, and those of its parsers on an answer that makes no sense."""
-
-_NEVER: dict[type[Exception], str] = {
-    errors.BadSymbol: "unknown_symbol",
-    errors.NotSupported: "not_supported",
-    errors.AuthenticationError: "not_allowed",
-    errors.BadRequest: "bad_request",
-}
 
 
 class Klines:
@@ -52,7 +43,7 @@ class Klines:
         try:
             rows = await client.fetch_ohlcv(symbol, timeframe, since_ms, min(limit, page_rows(client, symbol)))
             return _columns(rows)
-        except FAILURES as error:
+        except failures() as error:
             raise as_ours(error, client.last_response_headers) from error
 
 
@@ -60,7 +51,7 @@ async def know_markets(client: Any) -> None:
     """Let an exchange tell its markets, once. Raises Retryable, Rejected."""
     try:
         await client.load_markets()
-    except FAILURES as error:
+    except failures() as error:
         raise as_ours(error, client.last_response_headers) from error
 
 
@@ -73,18 +64,36 @@ def page_rows(client: Any, symbol: str) -> int:
     return int((kind.get("fetchOHLCV") or {}).get("limit") or PAGE_ROWS)
 
 
+@cache
+def failures() -> tuple[type[Exception], ...]:
+    """What asking through ccxt may raise: its own errors, and those of its parsers on an answer that makes no sense."""
+    return (_errors().BaseError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+
+
 def as_ours(error: Exception, headers: Mapping[str, str] | None) -> TocsinError:
     """An error of ccxt as Rejected (never) or Retryable (later, at the exchange's word if `headers` have one)."""
-    for kind, reason in _NEVER.items():
+    theirs = _errors()
+    never = {
+        theirs.BadSymbol: "unknown_symbol",
+        theirs.NotSupported: "not_supported",
+        theirs.AuthenticationError: "not_allowed",
+        theirs.BadRequest: "bad_request",
+    }
+    for kind, reason in never.items():
         if isinstance(error, kind):
             return Rejected(reason, in_words(error))
-    if isinstance(error, errors.DDoSProtection | errors.RateLimitExceeded):
+    if isinstance(error, theirs.DDoSProtection | theirs.RateLimitExceeded):
         return Retryable("rate_limited", in_words(error), retry_after_s=_retry_after_s(headers or {}))
-    if isinstance(error, errors.NetworkError):
+    if isinstance(error, theirs.NetworkError):
         return Retryable("network", in_words(error))
-    if isinstance(error, errors.OperationFailed):
+    if isinstance(error, theirs.OperationFailed):
         return Retryable("unavailable", in_words(error))
     return Retryable("bad_answer", in_words(error))
+
+
+def _errors() -> Any:
+    """Whoever asked an exchange has imported all of ccxt; nobody else shall, as `known_exchanges` says."""
+    return importlib.import_module("ccxt.base.errors")
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
