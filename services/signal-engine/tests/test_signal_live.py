@@ -62,17 +62,13 @@ def frame_of(window: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(window).with_columns(number, pl.Series("preceding", np.arange(rows), pl.UInt32))
 
 
-def windows_of(rows: st.SearchStrategy[int]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.builds(
-        window_of,
-        seed=st.integers(0, 2**32 - 1),
-        step=st.sampled_from((0, 1, 3, 20)),
-        traded=st.sampled_from((0.0, 0.5, 1.0)),
-        rows=rows,
-    )
-
-
-windows = windows_of(st.integers(20, 260))
+windows = st.builds(
+    window_of,
+    seed=st.integers(0, 2**32 - 1),
+    step=st.sampled_from((0, 1, 3, 20)),
+    traded=st.sampled_from((0.0, 0.5, 1.0)),
+    rows=st.integers(20, 260),
+)
 
 
 @pytest.mark.parametrize("indicator", RECURSIVE, ids=lambda one: one.name)
@@ -96,14 +92,31 @@ def test_what_is_carried_on_has_the_values_of_the_whole_window(
     assert [None if np.isnan(value) else value for value in found] == whole[cut - KEPT_VALUES :]
 
 
+def phases_of(seed: int, rows: int) -> dict[str, Any]:
+    """Candles that are wild for a while and hardly move for another: what was seen last grows old."""
+    rng = np.random.default_rng(seed)
+    step, wick, drift = (
+        np.concatenate([np.full(length, rng.choice(sizes)) for length in (12, 12, 60, 110, 130, 4, 130, 40, 90)])
+        for sizes in ((0, 0, 1, 20), (0, 1, 3), (-1, 0, 0, 1))
+    )
+    window = window_of(seed, 1, 1.0, rows)
+    at = rng.integers(0, len(step) - 1) + np.arange(rows)
+    step, wick, drift = (np.resize(column, 2 * rows + len(step))[at] for column in (step, wick, drift))
+    close = 10_000.0 + np.cumsum(drift + rng.integers(-step, step + 1))
+    opened = np.concatenate((close[:1], close[:-1]))
+    high, low = np.maximum(opened, close) + rng.integers(0, wick + 1), np.minimum(opened, close) - wick
+    return {**window, "open": opened, "high": high, "low": low, "close": close}
+
+
 @pytest.mark.parametrize("indicator", STEPWISE, ids=lambda one: one.name)
 @settings(max_examples=25)
-@given(several=st.lists(windows_of(st.just(320)), min_size=1, max_size=3))
-def test_windows_in_step_have_the_values_of_each(indicator: ind.Indicator[Any], several: list[dict[str, Any]]) -> None:
-    stepwise = behind(indicator())
+@given(seed=st.integers(0, 2**32 - 1))
+def test_windows_in_step_have_the_values_of_each(indicator: ind.Indicator[Any], seed: int) -> None:
+    stepwise, rows = behind(indicator()), 600
     assert isinstance(stepwise, Stepwise)
+    several = [*(phases_of(seed + n, rows) for n in range(8)), window_of(seed, 3, 1.0, rows)]
     candles = np.array([[window[name] for window in several] for name in PRICES])
-    state, ends = stepwise.begun(len(several)), range(stepwise.candles, candles.shape[2] + 1)
+    state, ends = stepwise.begun(len(several)), range(stepwise.candles, rows + 1)
     values = np.stack([stepwise.step(state, candles[:, :, end - stepwise.candles : end]) for end in ends], axis=-1)
     for at, window in enumerate(several):
         whole = frame_of(window).select(indicator()).to_series()[ind.memory_of(indicator().meta.output_name()) :]
@@ -151,11 +164,24 @@ class Market:
             self.windows.add(self._event(self._late.pop()), pending=True)
 
 
-@pytest.mark.parametrize("seed", range(2))
+def sparse_phases(seed: int) -> pl.DataFrame:
+    """Three symbols in phases, half of whose candles of 1m are missing."""
+    rng, found = np.random.default_rng(seed), []
+    for number, name in enumerate(("A", "B", "C")):
+        window = phases_of(seed + number, 1_400)
+        rows = pl.DataFrame({**window, "open_ms": np.arange(1_400) * 60_000}).filter(
+            rng.random(1_400) < 0.5 + number / 4
+        )
+        found.append(rows.with_columns(exchange=pl.lit("x"), symbol=pl.lit(name), timeframe=pl.lit("1m")).head(700))
+    return pl.concat(found)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_comes_a_row_has_the_values_of_its_whole_window(
     seed: int, minutes: pl.DataFrame, candles_event: Chunk
 ) -> None:
-    market = Market(minutes, candles_event, random.Random(seed))
+    candles = minutes if seed % 2 else sparse_phases(seed)
+    market = Market(candles, candles_event, random.Random(seed))
     asked = [Asked.of(COLUMNS)]
     frames = 0
     for _ in range(70):

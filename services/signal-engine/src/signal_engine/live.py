@@ -46,10 +46,9 @@ class Live:
     def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
         asked = Asked.of(columns)
         reach = look_back + max([*asked.ends, *(column.by.candles for column in asked.stepwise.values())], default=0)
-        needed = max(reach, look_back + asked.remembered, 1)
         usual, others = defaultdict[_Shape, list[Part]](list), list[Part]()
         for part in self._parts:
-            shape = _shape(part, asked.carried, look_back, needed)
+            shape = _shape(part, asked.carried, look_back, reach)
             (usual[shape] if shape else others).append(part)
         found, first = [], self._first
         for shape, parts in usual.items():
@@ -71,11 +70,11 @@ class _Shape(NamedTuple):
     steps: int
 
 
-def _shape(part: Part, key: tuple[str, ...], look_back: int, needed: int) -> _Shape | None:
-    """None where other candles are new, or so many are not before them, or the columns have not been carried there."""
+def _shape(part: Part, key: tuple[str, ...], look_back: int, reach: int) -> _Shape | None:
+    """None where other candles are new, or `reach` are not before them, or the columns have not been carried there."""
     _, window, at = part
     before = at.hi - at.at_end
-    if not 0 < at.at_end <= MOST_NEW or before - at.lo < needed:
+    if not 0 < at.at_end <= MOST_NEW or before - at.lo < max(reach, 1):
         return None
     if not key:
         return _Shape(at.at_end, 0)
