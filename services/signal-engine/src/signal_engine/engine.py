@@ -19,6 +19,7 @@ from signal_engine.strategies import AnyStrategy
 from signal_engine.window import Candles, Series, Window
 from signal_engine.windows import Windows
 from tocsin_common.events import CandlesClosed, IndicatorsComputed, SignalRaised
+from tocsin_trading.timeframes import TIMEFRAME_MS
 
 log = structlog.get_logger()
 
@@ -58,6 +59,8 @@ class Engine:
         self._higher = Higher(self.windows.candles_of)
         self._time_ms = 0
         self._early: list[SignalRaised] = []
+        self._marks = 0
+        self._came: dict[tuple[Series, int], int] = {}
 
     def add(self, events: Iterable[CandlesClosed], *, warm_up: bool = False) -> None:
         """Take in candles in stream order; those of origin `history`, or any with `warm_up`, raise no signals."""
@@ -79,10 +82,22 @@ class Engine:
         """
         self._time_ms = END_OF_TIME_MS if time_ms is None else time_ms
         signals = [*self._early, *self._evaluate(self._time_ms)]
-        self._early = []
         if self.across:
             signals += self.across.evaluate(time_ms)
-        return sorted(signals, key=order)
+        found = sorted(signals, key=lambda signal: (self._due(signal), *order(signal)))
+        self._early, self._came, self._marks = [], {}, 0
+        return found
+
+    def defer(self, time_ms: int) -> bool:
+        """At a mark of `time_ms` that another one of the same time follows: whether what was added may be evaluated
+        together with what comes until then. If so `evaluate` gives first what it would have given here.
+
+        It may when no candle ended by then: each is evaluated as soon as those it looks at are there, and no sooner.
+        """
+        if self.across or not self.windows.all_end_after(time_ms):
+            return False
+        self._time_ms, self._marks = time_ms, self._marks + 1
+        return True
 
     def evaluate_some(self) -> None:
         """Evaluate what waits for nothing, so that less is left for `evaluate`, which gives these signals, too."""
@@ -116,6 +131,7 @@ class Engine:
             self.across.clear(time_ms)
         self._higher = Higher(self.windows.candles_of)
         self._early, self._uncomputed = [], []
+        self._came, self._marks = {}, 0
 
     def restore(self, series: Series, candles: Candles, *, ours: bool = True) -> None:
         """Take in candles that an earlier life had in a window: as ours, or only as part of the market."""
@@ -147,6 +163,8 @@ class Engine:
             self._early += self._evaluate(self._time_ms)
         if self.across:
             self.across.watch(event)
+        if self._marks:
+            self._came |= dict.fromkeys(((series, open_ms) for open_ms in event.open_ms), self._marks)
         added = self.windows.add(event, pending=not warm_up)
         self.tally["warmed" if warm_up else "evaluated"] += added.fresh
         self.tally["duplicate"] += added.duplicate
@@ -156,6 +174,17 @@ class Engine:
             if self.across:
                 self.across.add_late(event)
         self.tally["dropped"] += added.dropped
+
+    def _due(self, signal: SignalRaised) -> int:
+        """How many marks were deferred before everything was there that a signal's candle looks at."""
+        if not self._came:
+            return 0
+        series, ends_ms = Series(signal.exchange, signal.symbol, signal.timeframe), signal.confirmed_ms
+        seen = [(series, signal.candle_open_ms)]
+        for timeframe in self._above.get(signal.timeframe, ()):
+            length_ms = TIMEFRAME_MS[timeframe]
+            seen.append((series._replace(timeframe=timeframe), ends_ms // length_ms * length_ms - length_ms))
+        return max(self._came.get(candle, 0) for candle in seen)
 
     def _evaluate(self, time_ms: int) -> list[SignalRaised]:
         if self._above:

@@ -184,7 +184,7 @@ class Rounds:
         self._between_rounds, self._breath_s = False, time.monotonic()
         for mark, following in zip_longest(marks, marks[1:], fillvalue=marks[-1]):
             await self._let_others_go_on()
-            await self._evaluate(mark, following.candles_seq)
+            await self._evaluate(mark, following)
             self._outbox.begin_publishing()
         self._candles += self._engine.tally["evaluated"]
         self._metrics.collect(self._engine)
@@ -197,13 +197,15 @@ class Rounds:
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
 
-    async def _evaluate(self, mark: ClockAdvanced, following_seq: int) -> None:
-        """Read up to a mark and evaluate; all that came of it is in the outbox then. Up to `following_seq` is wanted
-        next."""
+    async def _evaluate(self, mark: ClockAdvanced, following: ClockAdvanced) -> None:
+        """Read up to a mark and evaluate; all that came of it is in the outbox then. Many candles are evaluated in
+        little more time than few: where the mark that follows changes nothing for these, they wait for its."""
         spent, started = self._engine.evaluation.spent, time.perf_counter()
         before_s = sum(spent.values())
-        await self._take_in(await self._read(mark.candles_seq, following_seq))
+        await self._take_in(await self._read(mark.candles_seq, following.candles_seq))
         spent["read"] += time.perf_counter() - started - (sum(spent.values()) - before_s)
+        if following is not mark and following.time_ms == mark.time_ms and self._engine.defer(mark.time_ms):
+            return
         signals = self._engine.evaluate(mark.time_ms)
         self._outbox.add((*self._intake.letters, *signals))
         self._intake.letters.clear()

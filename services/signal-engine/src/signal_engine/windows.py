@@ -55,6 +55,13 @@ class Windows:
             self.pending += added.fresh
         return added
 
+    def all_end_after(self, time_ms: int) -> bool:
+        """Whether every pending candle ends after a time, and no window has more than one."""
+        return all(
+            window.only_newest_pending and window.newest_ms + window.series.length_ms > time_ms
+            for window in self._dirty.values()
+        )
+
     def hold(self, time_ms: int, higher: Mapping[str, Collection[str]]) -> None:
         """Let pending candles wait that end after `time_ms` and whose higher candle, of any timeframe that `higher`
         names for theirs, is not there yet. What ends by then has been waited for long enough: it is missing."""
