@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import polars as pl
 import pytest
 from prometheus_client import CollectorRegistry
@@ -30,6 +31,9 @@ Chop = Callable[[pl.DataFrame, random.Random], Iterator[CandlesClosed]]
 
 LONG_AFTER_MS = 2_000_000_000_000
 """A wall clock years after the candles: nothing in these tests is live unless it says so."""
+
+
+COUNTED = "tocsin_signals_total"
 
 
 class Killed(BaseException):
@@ -240,8 +244,14 @@ async def test_what_one_mark_found_goes_out_while_the_next_is_evaluated(
 
     monkeypatch.setattr(service.engine, "evaluate", evaluated)
     marks = [Incoming(message.event(), message) for message in await service.follower.fetch(10_000, 0)]
-    await service.rounds.handle(marks)
+    last = marks[-1].event
+    assert isinstance(last, ClockAdvanced)
+    later = [{"time_ms": last.time_ms + n, "candles_seq": last.candles_seq + n} for n in (1, 2)]
+    empty = [Incoming(msgspec.structs.replace(last, **changes), marks[-1].message) for changes in later]
+    await service.rounds.handle([*marks, *empty])
     assert len(set(published_before)) > len(marks) // 4
+    counted = [one.value for family in service.registry.collect() for one in family.samples if one.name == COUNTED]
+    assert sum(counted) == len(await raised(bus))
 
 
 async def test_marks_that_come_again_repeat_the_last_mark_and_nothing_else(minutes: pl.DataFrame, chop: Chop) -> None:

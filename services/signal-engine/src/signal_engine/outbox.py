@@ -34,9 +34,6 @@ class Outbox:
         self._looked_seq = 0
         self._unsure = True
 
-    def __len__(self) -> int:
-        return len(self._events)
-
     async def begin(self, signals_seq: int, since_ms: int) -> None:
         """Go on behind a mark that covers SIGNALS up to a sequence, and whose market mark was stored at `since_ms`.
 

@@ -188,11 +188,9 @@ class Rounds:
             self._outbox.begin_publishing()
         self._candles += self._engine.tally["evaluated"]
         self._metrics.collect(self._engine)
-        if self._outbox:
-            await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)
+        await self._publish(live=self._now_ms() - marks[-1].time_ms < LIVE_WITHIN_MS)
         self._outbox.add(self._engine.compute())
-        if self._outbox:
-            await self._publish(live=False)
+        await self._publish(live=False)
         self.last = msgspec.structs.replace(marks[-1], stage="signals", signals_seq=self._outbox.signals_seq)
         self._between_rounds = True
         self._keeping.save(self.last.candles_seq)
