@@ -19,24 +19,24 @@ from signal_engine.window import PRICES, Floats, Ints, Window
 
 def open_next(windows: Sequence[Window], asked: Asked, warm_up_candles: int) -> None:
     """Have columns carried through the newest candle of windows, for the candle that comes next."""
-    fresh: list[tuple[Window, Carried]] = []
-    for window in windows if asked.carried else ():
-        known = window.carried.get(asked.carried)
+    fresh, key = list[tuple[Window, Carried]](), asked.carried
+    for window in windows if key else ():
+        known = window.carried.get(key)
         here = known if known and known.through_ms == window.newest_ms else None
         if here and here.block_ms == window.next_block_ms:
             continue
-        window.carried.pop(asked.carried, None)
+        window.carried.pop(key, None)
         opened = _opened(window, asked, warm_up_candles)
         if opened and here:
             opened.steps = here.steps  # these know no blocks
-            window.carried[asked.carried] = opened
+            window.carried[key] = opened
         elif opened:
             fresh.append((window, opened))
     for stepwise in asked.stepwise.values() if fresh else ():
         for (_, one), steps in zip(fresh, _stepped([window for window, _ in fresh], stepwise), strict=True):
             one.steps.append(steps)
     for window, one in fresh:
-        window.carried[asked.carried] = one
+        window.carried[key] = one
 
 
 def _opened(window: Window, asked: Asked, warm_up_candles: int) -> Carried | None:
@@ -71,14 +71,15 @@ def carry_on(
     """The columns of the candles that come next, which opened at `opens`, and KEPT_VALUES before: of each recursive
     column of shape (windows, KEPT_VALUES and new candles), of each stepwise one of shape (values, windows, the same).
     `opens` is of shape (windows, new), and `candles`, which end with the new ones, of shape (PRICES, windows, any)."""
-    carried = [window.carried.pop(asked.carried) for window in windows]  # whoever is interrupted leaves none behind
+    key = asked.carried
+    carried = [window.carried.pop(key) for window in windows]  # whoever is interrupted leaves none behind
     recursive = _recursions(carried, asked.recursive, opens, candles)
     stepwise = {
         name: _step_on([one.steps[number] for one in carried], column.by, opens.shape[1], candles)
         for number, (name, column) in enumerate(asked.stepwise.items())
     }
     for window, one in zip(windows, carried, strict=True):
-        window.carried[asked.carried] = one
+        window.carried[key] = one
     for one, through_ms in zip(carried, opens[:, -1:].ravel().tolist(), strict=opens.shape[1] > 0):
         one.through_ms = through_ms
     return recursive, stepwise

@@ -46,9 +46,9 @@ class Live:
     def near(self, columns: Sequence[Column], look_back: int) -> pl.DataFrame:
         asked = Asked.of(columns)
         reach = look_back + max([*asked.ends, *(column.by.candles for column in asked.stepwise.values())], default=0)
-        usual, others = defaultdict[_Shape, list[Part]](list), list[Part]()
+        usual, others, key = defaultdict[_Shape, list[Part]](list), list[Part](), asked.carried
         for part in self._parts:
-            shape = _shape(part, asked.carried, look_back, reach)
+            shape = _shape(part, key, look_back, reach)
             (usual[shape] if shape else others).append(part)
         found, first = [], self._first
         for shape, parts in usual.items():

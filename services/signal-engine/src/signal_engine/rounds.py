@@ -202,7 +202,8 @@ class Rounds:
         before_s = sum(spent.values())
         await self._take_in(await self._read(mark.candles_seq, following.candles_seq))
         spent["read"] += time.perf_counter() - started - (sum(spent.values()) - before_s)
-        if following is not mark and following.time_ms == mark.time_ms and self._engine.defer(mark.time_ms):
+        more = following is not mark and following.time_ms == mark.time_ms
+        if more and self._engine.windows.pending < SLICE_CANDLES and self._engine.defer(mark.time_ms):
             return
         signals = self._engine.evaluate(mark.time_ms)
         self._outbox.add((*self._intake.letters, *signals))
