@@ -36,7 +36,16 @@ def test_a_packed_column_reads_like_a_list() -> None:
     assert (ids[0], list(ids), ids[1:]) == ("7", ["7", "8"], ["8"])
 
 
-@pytest.mark.parametrize("names", [PackedIds(np.arange(3 * BATCH_ROWS)), [f"id-{n}" for n in range(3 * BATCH_ROWS)]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        PackedIds(np.arange(3 * BATCH_ROWS)),
+        PackedIds(np.arange(3 * BATCH_ROWS) * 2),
+        [str(n) for n in range(3 * BATCH_ROWS)],
+        [f"{n:09}" for n in range(3 * BATCH_ROWS)],
+        [f"id-{n}" for n in range(3 * BATCH_ROWS)],
+    ],
+)
 def test_a_batch_equals_what_is_decoded_from_the_stream_and_has_its_id(names: PackedIds | list[str]) -> None:
     count = np.arange(3 * BATCH_ROWS)
     trades = Trades(count + 1, count * 1e20 + 0.1, count / 7 + 1e-9, np.full(len(count), ord("b"), np.uint8), names)
@@ -46,11 +55,37 @@ def test_a_batch_equals_what_is_decoded_from_the_stream_and_has_its_id(names: Pa
     assert [event.event_id for event in again if isinstance(event, TradesReceived)] == [e.event_id for e in events]
 
 
-def test_trades_without_ids_are_known_by_everything_about_them() -> None:
-    def batch(price: float, trade_id: str | None) -> TradesReceived:
-        columns = {"ts_ms": [5], "price": [price], "amount": [1.0], "side": "b", "trade_id": [trade_id]}
-        place = {"exchange": "kraken", "symbol": "BTC/USD", "source": "live", "cursor": 0, "received_ms": 1}
-        return msgspec.convert({"type": "trades.v1", **place, **columns}, TradesReceived)
+def batch(price: float, *trade_id: str | None) -> TradesReceived:
+    rows = len(trade_id)
+    columns = {"ts_ms": [5] * rows, "price": [price] * rows, "amount": [1.0] * rows, "side": "b" * rows}
+    place = {"exchange": "kraken", "symbol": "BTC/USD", "source": "live", "cursor": 0, "received_ms": 1}
+    return msgspec.convert({"type": "trades.v1", **place, **columns, "trade_id": trade_id}, TradesReceived)
 
+
+def test_trades_without_ids_are_known_by_everything_about_them() -> None:
     assert batch(1.0, None).event_id != batch(2.0, None).event_id
-    assert batch(1.0, "1").event_id != batch(1.0, "2").event_id
+    assert batch(1.0, "1", None).event_id != batch(2.0, "1", None).event_id
+    assert batch(1.0, "1").event_id == batch(2.0, "1").event_id
+
+
+def test_whatever_differs_in_the_ids_of_two_batches_makes_them_two() -> None:
+    names: list[tuple[str | None, ...]] = [
+        ("1",),
+        ("2",),
+        ("01",),
+        ("1", "2"),
+        ("1", "3"),
+        ("1", "02"),
+        ("1", "2", "3"),
+        ("1", "2", "4"),
+        ("1", "3", "4"),
+        ("1", "2", None),
+        ("1+2",),
+        ("9" * 40,),
+        ("9" * 40, "1" + "0" * 40),
+        ("\u0661", "\u0662"),
+        ("x",),
+        ("",),
+        (None,),
+    ]
+    assert len({batch(1.0, *ids).event_id for ids in names}) == len(names)

@@ -50,7 +50,8 @@ def doctor(
         if finding.remedy:
             out.print(f"{'':20}[yellow]{escape(finding.remedy)}[/]")
     wrong = sum(not finding.ok for finding in findings)
-    out.print(f"\n[bold red]{wrong} problems[/]" if wrong else "\n[bold green]everything is well[/]")
+    said = "1 problem" if wrong == 1 else f"{wrong} problems"
+    out.print(f"\n[bold red]{said}[/]" if wrong else "\n[bold green]everything is well[/]")
     if wrong:
         raise typer.Exit(EXIT_FAILED)
 
