@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from tocsin.__main__ import app
+from tocsin.catalogue import SUMMARIES, load
 
 COMMANDS = [
     "up",
@@ -74,7 +74,19 @@ def test_a_group_lists_its_commands(group: str) -> None:
 
 
 def test_every_command_is_in_this_list() -> None:
-    assert sorted(every(typer.main.get_command(app))) == sorted(COMMANDS)
+    assert sorted(path for name in SUMMARIES for path in every(load(name), name)) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_a_command_is_listed_with_what_it_says_of_itself_first(name: str) -> None:
+    first, *_ = load(name).help.split("\n\n")
+    assert " ".join(first.split()) == SUMMARIES[name]
+
+
+def test_a_misspelt_command_is_named_and_the_right_one_suggested() -> None:
+    result = CliRunner().invoke(app, ["repaly"])
+    assert result.exit_code == 2
+    assert "Did you mean 'replay'?" in " ".join(result.output.split())
 
 
 def every(command: Any, path: str = "") -> Iterator[str]:
@@ -86,8 +98,24 @@ def every(command: Any, path: str = "") -> Iterator[str]:
         yield from every(inside, f"{path} {name}")
 
 
-@pytest.mark.parametrize("module", ["tocsin.__main__", "market_ingest.__main__"])
-def test_who_asks_no_exchange_does_not_wait_for_all_of_ccxt(module: str) -> None:
+def leaves_out(program: str, *modules: str) -> bool:
+    """Whether a program of its own does without modules that take long to import."""
+    asked = f"{program}; import sys; sys.exit(any(name in sys.modules for name in {modules}))"
+    return subprocess.run([sys.executable, "-c", asked], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_to_list_the_commands_none_of_them_is_imported() -> None:
+    listing = "from typer.testing import CliRunner; from tocsin.__main__ import app; CliRunner().invoke(app, '--help')"
+    assert leaves_out(listing, "polars", "nats", "asyncpg", "tocsin.commands.up")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from tocsin.catalogue import SUMMARIES, load; [load(name) for name in SUMMARIES]",
+        "import market_ingest.__main__",
+    ],
+)
+def test_who_asks_no_exchange_does_not_wait_for_all_of_ccxt(program: str) -> None:
     """Its import takes seconds and 50 MB."""
-    program = f"import sys, {module}; sys.exit('ccxt' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert leaves_out(program, "ccxt")

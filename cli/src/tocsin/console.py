@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from market_ingest.sources.files import UnreadableFile
 from tocsin_common.errors import ConfigError, TocsinError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -25,7 +24,9 @@ T = TypeVar("T")
 
 
 class UsageError(TocsinError):
-    """The command was used wrongly, or its input is wrong: exit code 2, and nothing was started."""
+    """The command was used wrongly, or its input is wrong; nothing was started."""
+
+    exit_code = EXIT_USAGE
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -51,14 +52,13 @@ def say(step: str) -> None:
 
 def fail(error: BaseException) -> NoReturn:
     """Print what went wrong and leave with the matching exit code. A bug keeps its traceback."""
-    errors = list(_leaves(error))
+    errors = _leaves(error)
     if bug := next((leaf for leaf in errors if not isinstance(leaf, TocsinError)), None):
         raise bug
     for leaf in errors:
         for sentence in leaf.problems if isinstance(leaf, ConfigError) else [str(leaf)]:
             err.print(f"[bold red]tocsin:[/] {escape(sentence)}")
-    wrong_use = any(isinstance(leaf, UsageError | ConfigError | UnreadableFile) for leaf in errors)
-    raise typer.Exit(EXIT_USAGE if wrong_use else EXIT_FAILED) from None
+    raise typer.Exit(max(leaf.exit_code for leaf in errors if isinstance(leaf, TocsinError))) from None
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -10,7 +10,7 @@ from tocsin.servers import bus_for
 
 
 def seed(data_dir: DataDirOption = DEFAULT_DATA_DIR, config: ConfigOption = None, nats: NatsOption = None) -> None:
-    """Put the subscribers, alert rules, silences and portfolios of the configuration's section `seed` into NATS.
+    """Put the subscribers, rules, silences and portfolios of the configuration's section `seed` into NATS.
 
     What is missing is written, and what the configuration changed is written anew. What a person changed or deleted
     since is theirs: it is kept, and named here. `tocsin up` does this by itself; run it by hand where the services run

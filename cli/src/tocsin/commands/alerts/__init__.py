@@ -8,7 +8,7 @@ from tocsin.commands.alerts import deliveries, documents, silence, verifying
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Rules, subscribers and silences, tests, the log of deliveries, and why somebody did or did not get an alert.",
+    help="Rules, subscribers, silences, tests, the log of deliveries, and why somebody got an alert or not.",
 )
 app.add_typer(documents.commands("rule", "rules"), name="rules")
 app.add_typer(documents.commands("subscriber", "subscribers"), name="subscribers")
