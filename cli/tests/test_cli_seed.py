@@ -9,7 +9,8 @@ import pytest
 from tocsin.seed import SeedSection, apply, check
 from tocsin.settings import DEMO_CONFIG, check_everything, environment, load_own
 from tocsin_common.bus.memory import MemoryBus
-from tocsin_common.documents import Portfolio, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import Portfolio
 from tocsin_common.errors import ConfigError
 from tocsin_common.events import DocumentChanged
 from tocsin_common.streams import ALERT_RULES, MANAGEMENT, PORTFOLIOS

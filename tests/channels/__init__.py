@@ -13,12 +13,13 @@ Each listens on a free port of the loopback, keeps every message it accepted, an
 from tests.channels.discord import DiscordServer
 from tests.channels.ntfy import NtfyServer
 from tests.channels.push import PushServer
-from tests.channels.record import Accepted, Fault, Recorder
+from tests.channels.record import WEB_PAGE, Accepted, Fault, Recorder
 from tests.channels.smtp import SmtpServer, self_signed
 from tests.channels.telegram import TelegramServer
 from tests.channels.webhook import WebhookServer
 
 __all__ = [
+    "WEB_PAGE",
     "Accepted",
     "DiscordServer",
     "Fault",

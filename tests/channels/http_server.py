@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from aiohttp import web
-from tests.channels.record import HTML_BODY, Fault, Recorder
+from tests.channels.record import Fault, Recorder
 
 
 @dataclass
@@ -53,9 +53,9 @@ class HttpServer(Recorder, ABC):
             await self.until_closing()
         if fault.hang or fault.reset:
             return cut(request)
-        self.refuse(fault.status or (200 if fault.html else 500), text)
-        if fault.html:
-            return web.Response(text=HTML_BODY, content_type="text/html", status=fault.status or 200)
+        self.refuse(fault.status or (200 if fault.page else 500), text)
+        if fault.page:
+            return web.Response(body=fault.page, content_type="text/html", status=fault.status or 200)
         return self.error(fault.status or 500, fault.retry_after_s)
 
     def answer(self, fault: Fault | None, request: web.Request, response: web.Response) -> web.Response:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-HTML_BODY = "<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
+WEB_PAGE = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,13 @@ class Fault:
     """How the next request is answered. The first that applies:
 
     `hang`: not at all, until the server closes. `reset`: the connection is cut, after the message was accepted
-    if `after_accept`. `html`: with a web page and `status` (200 if none is given). `status`: with that status
+    if `after_accept`. `page`: with these bytes and `status` (200 if none is given). `status`: with that status
     and, if given, the time to wait.
     """
 
     status: int | None = None
     retry_after_s: float | None = None
-    html: bool = False
+    page: bytes = b""
     hang: bool = False
     reset: bool = False
     after_accept: bool = False

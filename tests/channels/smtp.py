@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.channels.record import HTML_BODY, Fault, Recorder
+from tests.channels.record import Fault, Recorder
 
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
@@ -154,9 +154,9 @@ class _Handler:
         if (fault.hang or fault.reset) and self.connection is not None:
             self.connection.cut()
             return ""
-        self.server.refuse(fault.status or (200 if fault.html else 500), text)
-        if fault.html:
-            return HTML_BODY
+        self.server.refuse(fault.status or (200 if fault.page else 500), text)
+        if fault.page:
+            return fault.page.decode("ascii", "ignore")
         return {429: "451 4.7.1 Try again later", 401: "535 5.7.8 Authentication credentials invalid"}.get(
             fault.status or 500, "550 5.1.1 No such user" if (fault.status or 500) < 500 else "451 4.3.0 Local error"
         )

@@ -51,7 +51,8 @@ class WebhookServer(Inbox):
             return web.Response(status=401, text=problem)
         event = json.loads(body)
         if event["type"] == "verification":
-            return web.json_response(self.challenged(event))
+            answer = self.challenged(event)
+            return web.Response(body=answer) if isinstance(answer, bytes) else web.json_response(answer)
         key = request.headers["webhook-id"]
         self.ids[key] = self.ids.get(key, 0) + 1
         await self.accept(

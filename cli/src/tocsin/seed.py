@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.changes import changes_of, note_of
 from tocsin_common.config import Section
+from tocsin_common.decoding import decode
 from tocsin_common.documents import (
     AlertRule,
     Document,
@@ -24,7 +25,6 @@ from tocsin_common.documents import (
     SignalRule,
     Silence,
     Subscriber,
-    decode,
     encode,
 )
 from tocsin_common.errors import ConfigError, Malformed

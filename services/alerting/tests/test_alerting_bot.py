@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.bot import ADA, BOB, EVE, GROUP, BotWorld, bot_world
-from tests.channels import Fault
+from tests.channels import WEB_PAGE, Fault
 from tests.hostile import CLEANED, TEXTS
 
 from alerting.bot.commands.table import TABLE
@@ -147,8 +147,8 @@ async def test_answers_and_the_alerts_of_another_replica_share_the_limits_of_tel
         Fault(status=409),
         Fault(status=429, retry_after_s=1),
         Fault(status=502),
-        Fault(html=True, status=502),
-        Fault(html=True),
+        Fault(page=WEB_PAGE, status=502),
+        Fault(page=WEB_PAGE),
         Fault(reset=True),
     ],
     ids=["409", "429", "502", "page", "page as success", "reset"],

@@ -16,6 +16,7 @@ from alerting.bot.commands.table import TABLE
 from alerting.bot.phrases import phrases
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
+from tocsin_common.decoding import decode
 from tocsin_common.documents import (
     AlertRule,
     Destination,
@@ -26,7 +27,6 @@ from tocsin_common.documents import (
     Silence,
     Subscriber,
     VolumeRule,
-    decode,
 )
 from tocsin_common.events import AlertRaised, AlertSuppressed, SendDue
 from tocsin_common.streams import ALERT_RULES, ALERTS, SEND, SILENCES, SUBSCRIBERS, Stream

@@ -12,7 +12,8 @@ from tests.bot import ADA, BotWorld, bot_world
 from alerting.bot.wiring import LEASE
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import FenceOf, Stored
-from tocsin_common.documents import Subscriber, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import Subscriber
 from tocsin_common.events import BotAsked, Event
 from tocsin_common.streams import ALERT_RULES, LEASES, SUBSCRIBERS
 

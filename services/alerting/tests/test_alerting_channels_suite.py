@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 from tests.channels import (
+    WEB_PAGE,
     Accepted,
     DiscordServer,
     Fault,
@@ -301,12 +302,15 @@ async def test_a_server_error_is_retryable(rig: Rig, message: Message) -> None:
 
 
 async def test_a_web_page_with_a_server_error_is_retryable(rig: Rig, message: Message) -> None:
-    rig.server.faults.append(Fault(status=502, html=True))
+    rig.server.faults.append(Fault(status=502, page=WEB_PAGE))
     assert isinstance(await failure(rig, message), Retryable)
 
 
-async def test_a_web_page_instead_of_an_answer_is_no_proof_of_delivery(rig: Rig, message: Message) -> None:
-    rig.server.faults.append(Fault(html=True))
+@pytest.mark.parametrize("page", [WEB_PAGE, b'{"id": "\xff"}', b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}"])
+async def test_anything_else_instead_of_an_answer_is_no_proof_of_delivery(
+    rig: Rig, message: Message, page: bytes
+) -> None:
+    rig.server.faults.append(Fault(page=page))
     if rig.name in ("webhook", "webpush", "apprise"):  # any 2xx is a delivery, whatever the body
         assert await rig.channel.send(message, rig.destination) == Sent()
     else:
@@ -369,7 +373,7 @@ async def test_a_name_that_cannot_be_looked_up_is_retryable_without_doubt(
 
 
 async def test_a_failure_does_not_spoil_the_next_message(rig: Rig, message: Message) -> None:
-    rig.server.faults.extend([Fault(status=503), Fault(reset=True), Fault(html=True, status=502)])
+    rig.server.faults.extend([Fault(status=503), Fault(reset=True), Fault(page=WEB_PAGE, status=502)])
     for _ in range(3):
         await failure(rig, message)
     await rig.channel.send(message, rig.destination)
@@ -419,7 +423,14 @@ async def test_secrets_show_neither_in_logs_nor_in_errors(
     rig: Rig, message: Message, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rig.server.faults.extend(
-        [Fault(status=429), Fault(status=500), Fault(html=True), Fault(reset=True), Fault(status=404), Fault(hang=True)]
+        [
+            Fault(status=429),
+            Fault(status=500),
+            Fault(page=WEB_PAGE),
+            Fault(reset=True),
+            Fault(status=404),
+            Fault(hang=True),
+        ]
     )
     said = []
     with caplog.at_level(logging.DEBUG):

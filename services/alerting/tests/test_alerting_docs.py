@@ -13,7 +13,8 @@ import yaml
 from alerting.config import Settings
 from alerting.reasons import Suppressed
 from tocsin_common.config import load
-from tocsin_common.documents import AlertRule, Silence, Subscriber, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import AlertRule, Silence, Subscriber
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/alerts.md").read_text()
 EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]

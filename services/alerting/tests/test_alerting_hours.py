@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.judging.hours import within
-from tocsin_common.documents import DAYS, Day, Hours, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import DAYS, Day, Hours
 from tocsin_common.errors import Malformed
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Jakarta", "Australia/Lord_Howe")

@@ -15,7 +15,8 @@ from alerting.matching.rules import Rules
 from alerting.matching.watch import Memory, Watch
 from alerting.words.render import of_reached
 from alerting.words.voice import RECORD
-from tocsin_common.documents import AlertRule, IndicatorRule, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import AlertRule, IndicatorRule
 from tocsin_common.errors import Malformed
 from tocsin_common.events import IndicatorsComputed
 

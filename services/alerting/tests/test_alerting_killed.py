@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from tests.alerting_lives import Point, World, a_world
 from tests.alerts import CONFIRMED_MS, a_signal
-from tests.channels import Fault
+from tests.channels import WEB_PAGE, Fault
 from tests.channels.record import Recorder
 from tests.names import NO_ANSWER, NO_SUCH_NAME, SERVER_FAILURE, SUFFIX
 
@@ -30,7 +30,7 @@ FAULTS = [
     Fault(status=429),
     Fault(status=429, retry_after_s=1),
     Fault(status=503),
-    Fault(status=502, html=True),
+    Fault(status=502, page=WEB_PAGE),
     Fault(reset=True),
     Fault(after_accept=True),
     Fault(hang=True),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.bot import ApiServer
-from tests.channels.record import Fault
+from tests.channels.record import WEB_PAGE, Fault
 from tests.reports import DAY_MS, HOUR_MS, MINUTE_MS, MONDAY_MS, WEEKLY, ReportWorld, a_report
 
 from alerting.gateway import Away
@@ -133,7 +133,7 @@ FAULTS: dict[str, Any] = {
     "denied": Fault(status=401),
     "refused": Fault(status=422),
     "timeout": Fault(hang=True),
-    "senseless": Fault(html=True),
+    "senseless": Fault(page=WEB_PAGE),
 }
 ANSWERS: dict[str, tuple[str, Any]] = {
     "another period": ("senseless", {"to_ms": DUE.to_ms + 1}),

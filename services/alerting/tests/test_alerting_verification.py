@@ -313,7 +313,19 @@ async def test_a_webhook_is_confirmed_by_answering_with_the_challenge(world: Wor
     assert world.hook.requests == 1
 
 
-@pytest.mark.parametrize("answer", [{}, [], "yes", {"challenge": ""}, {"challenge": 1}, {"challenge": "A" * 60_000}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        "yes",
+        {"challenge": ""},
+        {"challenge": 1},
+        {"challenge": "A" * 60_000},
+        b'{"challenge": "\xff"}',
+        b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    ],
+)
 async def test_any_other_answer_of_a_webhook_confirms_nothing(world: World, answer: Any) -> None:
     world.hook.challenged = lambda _event: answer
     await world.subscribe("ann", Destination(channel="webhook", address=world.hook.url, verified=False))

@@ -23,7 +23,8 @@ from alerting.matching.volumes import Spike
 from alerting.words import render, render_own
 from alerting.words.render import of_cause
 from alerting.words.voice import RECORD, Voice, texts
-from tocsin_common.documents import Subscriber, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import Subscriber
 from tocsin_common.errors import Malformed
 from tocsin_common.events import (
     AlertKind,

@@ -11,6 +11,7 @@ from tests.managed import Managed
 from api_gateway.keys import new_key
 from tocsin_common import documents
 from tocsin_common.bus.memory import MemoryBus
+from tocsin_common.decoding import decode
 from tocsin_common.documents import ApiKey, Destination, SignalRule, Subscriber, encode
 from tocsin_common.errors import Malformed
 from tocsin_common.events import DocumentChanged
@@ -149,10 +150,11 @@ async def test_a_wrong_request_is_a_problem_that_names_it(
     assert named in problem["detail"]
 
 
-async def test_what_is_no_json_is_said_so(asking: Client) -> None:
+@pytest.mark.parametrize("body", [b"{nonsense", b'{"name": "\xff"}', b"[" * 5_000 + b"]" * 5_000])
+async def test_what_is_no_json_is_said_so(asking: Client, body: bytes) -> None:
     url = f"{asking.gateway.url}/api/v1/rules/ann:x"
     headers = {"Authorization": f"Bearer {TOKENS['ann']}", "If-None-Match": "*"}
-    async with asking.gateway.http.put(url, data=b"{nonsense", headers=headers) as response:
+    async with asking.gateway.http.put(url, data=body, headers=headers) as response:
         assert response.status == 400
 
 
@@ -202,4 +204,4 @@ def test_a_key_that_manages_is_of_one_subscriber_and_no_other_is(scopes: list[An
     stored = encode(KEYS["ann"]).replace(b'["manage"]', str(scopes).replace("'", '"').encode())
     stored = stored.replace(b'"subscriber_id":"ann"', f'"subscriber_id":"{subscriber_id}"'.encode())
     with pytest.raises(Malformed):
-        documents.decode(stored, ApiKey)
+        decode(stored, ApiKey)

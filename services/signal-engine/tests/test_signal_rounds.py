@@ -300,13 +300,16 @@ async def test_what_retention_removed_does_not_change_later_signals(
     assert sorted(await raised(bus)) == sorted(expected)
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"type":"what"}', b'{"type":"candles.v1","x":' + b"[" * 9_999 + b"]" * 9_999 + b"}"]
+)
 async def test_a_candle_message_that_is_no_event_becomes_a_dead_letter_and_harms_no_neighbour(
-    minutes: pl.DataFrame, chop: Chop, expected: list[bytes]
+    minutes: pl.DataFrame, chop: Chop, expected: list[bytes], data: bytes
 ) -> None:
     rng, bus = random.Random(5), MortalBus()
     await publish_market(bus, list(chop(minutes, rng)), rng)
     log = bus._log(CANDLES)
-    garbage = Received("CANDLES", "market.candles.1.x.Y-Z.1m", log.last_seq + 1, 0, "garbage", b'{"type":"what"}')
+    garbage = Received("CANDLES", "market.candles.1.x.Y-Z.1m", log.last_seq + 1, 0, "garbage", data)
     log.messages[garbage.seq], log.last_seq = garbage, garbage.seq
     mark = ClockAdvanced(
         stage="market", source="replay", time_ms=LONG_AFTER_MS, trades_seq=0, candles_seq=garbage.seq, ended=True
@@ -316,7 +319,7 @@ async def test_a_candle_message_that_is_no_event_becomes_a_dead_letter_and_harms
     await service.run()
     (letter,) = [message.event() for message in await stored(bus, DEAD)]
     assert isinstance(letter, DeadLetter)
-    assert (letter.stream, letter.seq, letter.payload) == ("CANDLES", garbage.seq, b'{"type":"what"}')
+    assert (letter.stream, letter.seq, letter.payload) == ("CANDLES", garbage.seq, data)
     assert sorted(await raised(bus)) == sorted(expected)
     assert (await signal_marks(bus))[-1].candles_seq == garbage.seq
 

@@ -16,6 +16,7 @@ from tocsin.console import UsageError, err, out, run, told
 from tocsin.options import DEFAULT_DATA_DIR, ConfigOption, DataDirOption, NatsOption, Target, target
 from tocsin.servers import bus_for
 from tocsin_common import documents
+from tocsin_common.decoding import decode
 from tocsin_common.documents import SCOPES, ApiKey, Scope
 from tocsin_common.errors import Conflict, Malformed
 from tocsin_common.streams import API_KEYS
@@ -124,7 +125,7 @@ async def _load(where: Target) -> list[ApiKey]:
     found = []
     for entry in entries.values():
         try:
-            found.append(documents.decode(entry.value or b"", ApiKey))
+            found.append(decode(entry.value or b"", ApiKey))
         except Malformed as error:
             err.print(f"[yellow]key {escape(entry.key)} is not readable and does not work:[/] {escape(str(error))}")
     return found

@@ -11,6 +11,8 @@ import json
 import msgspec
 
 from tocsin_common.bus.protocol import Entry
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed
 from tocsin_common.events import ChannelName, DestinationChanged, DestinationState, DocumentChanged, DocumentKind
 from tocsin_common.subjects import decode_token
 
@@ -67,6 +69,6 @@ def changes_of(kind: DocumentKind, entry: Entry) -> list[DocumentChanged | Desti
 
 def _noted(entry: Entry) -> Note:
     try:
-        return msgspec.json.decode(entry.note, type=Note) if entry.note else Note()
-    except msgspec.DecodeError:
+        return decode(entry.note, Note) if entry.note else Note()
+    except Malformed:
         return Note()

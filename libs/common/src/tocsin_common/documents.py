@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tocsin_common.errors import Malformed
 from tocsin_common.events import AlertKind, ChannelName, FeedState, Language, Period, Severity, Side
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -336,11 +335,3 @@ T = TypeVar("T")
 def encode(document: Document) -> bytes:
     """Serialise a document as JSON."""
     return msgspec.json.encode(document)
-
-
-def decode(data: bytes, kind: type[T]) -> T:
-    """Parse a document of the given type (or union). Raises Malformed naming the field that is wrong."""
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise Malformed(f"not a valid {getattr(kind, '__name__', kind)}: {error}") from error

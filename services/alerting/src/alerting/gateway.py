@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from alerting.config import ApiSection
-from tocsin_common.errors import TocsinError
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed, TocsinError
 from tocsin_common.events import Side
 
 log = structlog.get_logger()
@@ -131,8 +132,8 @@ class Gateway:
         if len(body) > ANSWER_BYTES_MAX:
             raise Away("too_large")
         try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError as error:
+            return decode(body, kind)
+        except Malformed as error:
             log.warning("the HTTP API makes no sense", path=path, error=str(error))
             raise Away("senseless") from None
 

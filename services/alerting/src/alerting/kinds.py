@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tocsin_common.documents import AlertRule, Document, Silence, Subscriber, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import AlertRule, Document, Silence, Subscriber
 from tocsin_common.errors import Malformed
 from tocsin_common.events import DocumentKind
 from tocsin_common.streams import ALERT_RULES, SILENCES, SUBSCRIBERS, Bucket

@@ -7,6 +7,8 @@ import structlog
 
 from alerting.matching.watch import Memory
 from tocsin_common.bus.protocol import Bus
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed
 from tocsin_common.streams import MAX_MESSAGE_BYTES, SNAPSHOTS
 
 log = structlog.get_logger()
@@ -35,8 +37,8 @@ class Snapshots:
         if entry is None or entry.value is None:
             return None
         try:
-            return msgspec.json.decode(entry.value, type=Snapshot)
-        except msgspec.DecodeError as error:
+            return decode(entry.value, Snapshot)
+        except Malformed as error:
             log.warning("snapshot ignored, what was seen is forgotten", key=self._key, problem=str(error))
             return None
 

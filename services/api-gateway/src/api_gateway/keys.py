@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import structlog
 
 from api_gateway.stopping import until_stopped
-from tocsin_common import documents
 from tocsin_common.bus.protocol import Bus, Entry
+from tocsin_common.decoding import decode
 from tocsin_common.documents import ApiKey, Scope
 from tocsin_common.errors import Malformed, Unreachable
 from tocsin_common.streams import API_KEYS
@@ -98,7 +98,7 @@ class Keyring:
         if entry.value is None:
             return
         try:
-            self._keys[entry.key] = documents.decode(entry.value, ApiKey)
+            self._keys[entry.key] = decode(entry.value, ApiKey)
         except Malformed as error:
             self.unreadable.add(entry.key)
             log.error("an API key is not readable and does not work", key=entry.key, error=str(error))

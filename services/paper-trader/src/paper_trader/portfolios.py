@@ -8,7 +8,8 @@ from msgspec import structs
 from paper_trader.metrics import Metrics
 from paper_trader.turn import State
 from tocsin_common.bus.protocol import Bus, Entry
-from tocsin_common.documents import Portfolio, decode
+from tocsin_common.decoding import decode
+from tocsin_common.documents import Portfolio
 from tocsin_common.errors import Malformed
 from tocsin_common.streams import PORTFOLIOS
 

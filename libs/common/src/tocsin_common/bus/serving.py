@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from tocsin_common import tracing
 from tocsin_common.bus.answers import NO_RESPONDERS, status_of
 from tocsin_common.bus.connection import Connection, OnMessage
+from tocsin_common.decoding import decode
 from tocsin_common.errors import Malformed, Rejected, Retryable, Unreachable
 from tocsin_common.requests import Endpoint
 
@@ -102,7 +103,7 @@ class Responder(Generic[Q, R]):
     async def _handled(self, data: bytes) -> R:
         if len(data) > MAX_REQUEST_BYTES:
             raise Malformed(f"a request of {len(data)} bytes; the limit is {MAX_REQUEST_BYTES}")
-        question = _decoded(data, self.endpoint.request)
+        question = decode(data, self.endpoint.request)
         async with asyncio.timeout(ANSWER_S):
             return await self._handler(question)
 
@@ -118,8 +119,8 @@ def encoded(endpoint: Endpoint[Q, R], question: Q) -> bytes:
 def reply_of(endpoint: Endpoint[Q, R], answer: Answer) -> R:
     """The reply in an answer. Raises what its problem stands for: Malformed, Rejected, Retryable."""
     if answer.problem is None:
-        return _decoded(answer.data, endpoint.reply)
-    problem = _decoded(answer.data, Problem)
+        return decode(answer.data, endpoint.reply)
+    problem = decode(answer.data, Problem)
     if problem.code == MALFORMED:
         raise Malformed(problem.message)
     if problem.passing:
@@ -217,13 +218,6 @@ async def _answer(connection: Connection, responder: Responder[Q, R], message: M
         await connection.send(message.reply, answer.data, headers=headers)
     except (Unreachable, Rejected) as error:
         log.warning("answer not sent", subject=responder.endpoint.subject, error=str(error))
-
-
-def _decoded(data: bytes, kind: type[Q]) -> Q:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"not a valid {kind.__name__}: {error}") from error
 
 
 def _problem_of(error: Malformed | Rejected | Retryable | Unreachable) -> Problem:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tocsin_common.decoding import UNREADABLE
 from tocsin_common.errors import Malformed
 from tocsin_common.events.alerts import (
     CHANNELS,
@@ -98,7 +99,7 @@ def decode(data: bytes) -> AnyEvent:
     """Parse any event. Raises Malformed, naming the place in the document that is wrong."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"not a valid event: {error}") from error
 
 

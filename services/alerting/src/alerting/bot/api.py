@@ -122,7 +122,7 @@ class _Polling(Request):
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise TelegramError("not JSON") from None
         if not isinstance(answer, dict):
             raise TelegramError("not an answer")

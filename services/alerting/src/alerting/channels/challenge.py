@@ -12,8 +12,9 @@ from alerting.channels import Message, Sent
 from alerting.channels.http import Outbound
 from alerting.channels.webhook import signed_headers
 from alerting.reasons import Undelivered
+from tocsin_common.decoding import decode
 from tocsin_common.documents import Destination
-from tocsin_common.errors import Rejected
+from tocsin_common.errors import Malformed, Rejected
 
 
 class Challenge:
@@ -41,8 +42,8 @@ class Challenge:
         headers |= signed_headers(message.delivery_id, int(time.time()), body, destination.secret)
         answer = await self._outbound.post(destination.address, body, headers)
         try:
-            returned = msgspec.json.decode(answer.body, type=_Returned).challenge
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            returned = decode(answer.body, _Returned).challenge
+        except Malformed:
             returned = ""
         if not hmac.compare_digest(returned.encode(), message.text.encode()):
             raise Rejected(Undelivered.WRONG_ANSWER, "the receiver did not answer with the challenge")

@@ -20,8 +20,9 @@ from alerting.channels.discord_limits import obeyed, rest_s
 from alerting.channels.http import Answer, Outbound
 from alerting.channels.text import cut, utf16_length
 from alerting.reasons import Undelivered
+from tocsin_common.decoding import decode
 from tocsin_common.documents import Destination
-from tocsin_common.errors import Rejected, Retryable
+from tocsin_common.errors import Malformed, Rejected, Retryable
 
 TITLE_MAX, DESCRIPTION_MAX, FIELDS_MAX, FIELD_NAME_MAX, FIELD_VALUE_MAX, EMBED_MAX = 256, 4096, 25, 256, 1024, 6000
 """https://discord.com/developers/docs/resources/message#embed-object-embed-limits"""
@@ -66,9 +67,9 @@ class Discord:
     async def _link(self, address: URL, original: Original) -> str | None:
         """Where a message of this webhook can be seen; None where Discord does not say."""
         if address not in self._channels:
-            with suppress(Rejected, Retryable, msgspec.DecodeError):
+            with suppress(Rejected, Retryable, Malformed):
                 answer = await self._outbound.get(str(address.with_query(None)))
-                there = msgspec.json.decode(answer.body, type=_Webhook)
+                there = decode(answer.body, _Webhook)
                 if len(self._channels) >= CHANNELS_MAX:
                     del self._channels[next(iter(self._channels))]
                 thread = address.query.get("thread_id", there.channel_id)
@@ -117,8 +118,8 @@ def message_id(answer: Answer) -> str:
     if answer.status == 204:
         return ""
     try:
-        return msgspec.json.decode(answer.body, type=_Created).id
-    except msgspec.DecodeError:
+        return decode(answer.body, _Created).id
+    except Malformed:
         raise Ambiguous(Undelivered.BAD_REPLY, "not the JSON of a message") from None
 
 

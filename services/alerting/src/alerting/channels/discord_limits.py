@@ -15,7 +15,8 @@ import msgspec
 from alerting.channels import HostBusy
 from alerting.channels.http import RETRY_AFTER_MAX_S, Answer, judged, retry_after_s
 from alerting.reasons import Undelivered
-from tocsin_common.errors import Retryable
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed, Retryable
 
 
 class _TooMany(msgspec.Struct):
@@ -37,8 +38,8 @@ def obeyed(answer: Answer) -> None:
         return
     headers = answer.headers
     try:
-        told = msgspec.json.decode(answer.body, type=_TooMany)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = decode(answer.body, _TooMany)
+    except Malformed:
         told = _TooMany(everybody=True)
     everybody = told.everybody or _is_global(headers)
     wait_s = None if told.retry_after is None else _seconds(str(told.retry_after))

@@ -22,6 +22,7 @@ from tocsin_common.bus.holding import while_held
 from tocsin_common.bus.leases import Lease
 from tocsin_common.bus.lookups import last_of
 from tocsin_common.bus.protocol import Bus, Received
+from tocsin_common.decoding import decode
 from tocsin_common.errors import Conflict, Malformed, Unreachable
 from tocsin_common.events import DeliveryChanged, DigestEnded, DigestLine, DigestPart, SendDue
 from tocsin_common.streams import DELIVERIES, DIGESTS, SNAPSHOTS
@@ -140,8 +141,8 @@ class Keeper:
 
     async def _load(self, identity: str) -> Snapshot:
         entry = await self._snapshots.get(SNAPSHOT_KEY)
-        with suppress(msgspec.DecodeError):
-            found = msgspec.json.decode(entry.value if entry and entry.value else b"", type=Snapshot)
+        with suppress(Malformed):
+            found = decode(entry.value if entry and entry.value else b"", Snapshot)
             if found.stream == identity:
                 return found
         return Snapshot(stream=identity, seq=0)

@@ -20,7 +20,8 @@ from alerting.metrics import Metrics
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.protocol import Bus, Entry
 from tocsin_common.changes import changes_of
-from tocsin_common.errors import Unreachable
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed, Unreachable
 from tocsin_common.events import Event
 from tocsin_common.streams import MANAGEMENT, SNAPSHOTS
 
@@ -114,6 +115,6 @@ class Stating:
     async def _load(self) -> dict[str, int]:
         entry = await self._bus.bucket(SNAPSHOTS).get(KEY)
         try:
-            return msgspec.json.decode(entry.value, type=Stated).through if entry and entry.value else {}
-        except msgspec.DecodeError:
+            return decode(entry.value, Stated).through if entry and entry.value else {}
+        except Malformed:
             return {}

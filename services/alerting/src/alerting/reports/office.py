@@ -27,7 +27,8 @@ from tocsin_common.bus.consume import pause
 from tocsin_common.bus.holding import holder_name, while_held
 from tocsin_common.bus.leases import Lease
 from tocsin_common.bus.protocol import Bus
-from tocsin_common.errors import Unreachable
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Malformed, Unreachable
 from tocsin_common.events import Period
 from tocsin_common.runtime import Service
 from tocsin_common.streams import LEASES, SNAPSHOTS
@@ -112,8 +113,8 @@ class Office:
 
     async def _load(self) -> Made:
         entry = await self._snapshots.get(KEY)
-        with suppress(msgspec.DecodeError):
-            return msgspec.json.decode(entry.value if entry and entry.value else b"{}", type=Made)
+        with suppress(Malformed):
+            return decode(entry.value if entry and entry.value else b"{}", Made)
         return Made()
 
     def _until_next_s(self) -> float:

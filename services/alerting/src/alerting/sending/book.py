@@ -13,7 +13,8 @@ from alerting.reasons import Undelivered
 from alerting.sending.clock import ClockMs
 from alerting.sending.slots import Limits, lifetime_ms, next_slot, remembered, reserve
 from tocsin_common.bus.protocol import KeyValue
-from tocsin_common.errors import Conflict, Retryable
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Conflict, Malformed, Retryable
 
 TRIES = 20
 """So often another replica may be faster."""
@@ -105,6 +106,6 @@ class Book:
         self._revision = entry.revision if entry else 0
         self._ends_ms = self._now_ms() + self._ttl_s * 1000
         try:
-            self._slots = msgspec.json.decode(entry.value, type=list[int]) if entry and entry.value else []
-        except msgspec.DecodeError:
+            self._slots = decode(entry.value, list[int]) if entry and entry.value else []
+        except Malformed:
             self._slots = []

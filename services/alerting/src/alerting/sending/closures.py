@@ -15,7 +15,8 @@ import structlog
 from alerting.metrics import Metrics
 from alerting.sending.clock import ClockMs
 from tocsin_common.bus.protocol import Entry, KeyValue
-from tocsin_common.errors import Conflict, Unreachable
+from tocsin_common.decoding import decode
+from tocsin_common.errors import Conflict, Malformed, Unreachable
 
 log = structlog.get_logger()
 
@@ -94,6 +95,6 @@ class Closures:
 def _until_ms(entry: Entry) -> int:
     """What an entry says; one that says nothing that can be read closes nobody."""
     try:
-        return msgspec.json.decode(entry.value, type=int) if entry.value else 0
-    except msgspec.DecodeError:
+        return decode(entry.value, int) if entry.value else 0
+    except Malformed:
         return 0

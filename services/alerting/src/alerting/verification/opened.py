@@ -10,6 +10,7 @@ import msgspec
 from alerting.reasons import Unconfirmed
 from alerting.verification.codes import digest
 from tocsin_common.bus.protocol import Bus, Entry
+from tocsin_common.decoding import decode
 from tocsin_common.documents import Destination
 from tocsin_common.errors import Conflict, Rejected, Retryable
 from tocsin_common.events import ChannelName, DestinationChanged
@@ -45,7 +46,7 @@ class Opened:
         key = f"asked.{_asked(subscriber_id, destination)}"
         for _ in range(TRIES):
             now_ms, entry = self._now_ms(), await self._bucket.get(key)
-            before = msgspec.json.decode(entry.value, type=list[int]) if entry and entry.value else []
+            before = decode(entry.value, list[int]) if entry and entry.value else []
             recent = [ms for ms in before if now_ms - ms < LIFETIME_S * 1000]
             if len(recent) >= ASKED_MAX:
                 raise Rejected(Unconfirmed.ASKED_TOO_OFTEN, f"{ASKED_MAX} requests a day; look for the ones before")
@@ -114,4 +115,4 @@ def _key(code: str) -> str:
 
 
 def _decoded(entry: Entry) -> Open | None:
-    return msgspec.json.decode(entry.value, type=Open) if entry.value else None
+    return decode(entry.value, Open) if entry.value else None

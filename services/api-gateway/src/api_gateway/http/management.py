@@ -24,6 +24,7 @@ from api_gateway.http.paths import PREFIX
 from api_gateway.http.problems import ProblemError
 from api_gateway.http.routes import shown
 from tocsin_common.bus.protocol import Bus
+from tocsin_common.decoding import UNREADABLE
 from tocsin_common.documents import AlertRule, Silence, Subscriber
 from tocsin_common.events import ChannelName, DocumentKind
 from tocsin_common.requests import management as asked
@@ -189,7 +190,7 @@ async def _body(request: Request) -> dict[str, Any]:
         found = msgspec.json.decode(body)
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_S:g} s") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "the body must be a JSON object: the document")
