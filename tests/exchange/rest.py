@@ -34,12 +34,13 @@ class Rest:
     """The switches of the HTTP side.
 
     `down`: everything is answered with 500. `delay_s`: every answer waits. `reach`: how many of a symbol's last trades
-    are still served; None: all.
+    are still served; None: all. `body`: every answer is these bytes instead of its own.
     """
 
     down: bool = False
     delay_s: float = 0.0
     reach: int | None = None
+    body: bytes | None = None
     asked: deque[Asked] = field(default_factory=lambda: deque(maxlen=REMEMBERED_REQUESTS))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     _refusals: deque[Refusal] = field(default_factory=deque)

@@ -219,6 +219,8 @@ class Exchange(Wire):
             return await handler(request)  # type: ignore[no-any-return]
         refusal = await self.rest.refusal()
         response = await handler(request) if refusal is None else self._refuse(refusal)
+        if self.rest.body is not None:
+            response = web.Response(body=self.rest.body, content_type="application/json")
         asked = Asked(request.path, dict(request.query), asyncio.get_running_loop().time(), response.status)
         self.rest.asked.append(asked)
         return response

@@ -110,6 +110,15 @@ async def test_a_refusal_says_how_long_to_wait_and_trouble_passes(venue: Exchang
         await klines.fetch(venue.venue, SYMBOL, "1m", 0, 10)
 
 
+@pytest.mark.parametrize("body", [b"", b'{"a', b'{"a": "\xff"}', b"5", b"[" * 50_000 + b"]" * 50_000])
+async def test_an_answer_that_makes_no_sense_is_asked_for_again(venue: Exchange, client: Any, body: bytes) -> None:
+    klines = Klines({venue.venue: client}.__getitem__)
+    await client.load_markets()
+    venue.rest.body = body
+    with pytest.raises(Retryable):
+        await klines.fetch(venue.venue, SYMBOL, "1m", 0, 10)
+
+
 async def test_the_seam_between_history_and_live_trades_holds(
     venue: Exchange, client: Any, memory_bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,8 @@ def page_rows(client: Any, symbol: str) -> int:
 @cache
 def failures() -> tuple[type[Exception], ...]:
     """What asking through ccxt may raise: its own errors, and those of its parsers on an answer that makes no sense."""
-    return (_errors().BaseError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+    senseless = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+    return (_errors().BaseError, *senseless)
 
 
 def as_ours(error: Exception, headers: Mapping[str, str] | None) -> TocsinError:

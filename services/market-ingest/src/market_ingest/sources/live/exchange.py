@@ -40,7 +40,24 @@ def open_exchange(name: str, settings: ExchangeSettings) -> Any:
         "streaming": {"keepAlive": KEEP_ALIVE_MS},
         "options": {"tradesLimit": TRADES_LIMIT},
     }
-    return getattr(ccxt, name)(_merged(ours, settings.options))
+    exchange = getattr(ccxt, name)(_merged(ours, settings.options))
+    _refuse_what_is_no_json(exchange, ccxt.BadResponse)
+    return exchange
+
+
+def _refuse_what_is_no_json(exchange: Any, refusal: type[Exception]) -> None:
+    """Let an instance take half an answer, or a web page, for an error: ccxt's parsers find no rows in it, which would
+    mean that nothing was traded."""
+    known = exchange.handle_errors
+
+    def handle_errors(code: int, *answered: Any) -> Any:
+        handled = known(code, *answered)
+        *_, answer, _headers, _body = answered
+        if answer is None and 200 <= code < 300:
+            raise refusal("the answer is not JSON")
+        return handled
+
+    exchange.handle_errors = handle_errors
 
 
 def spare_what_nobody_reads(exchange: Any) -> None:
