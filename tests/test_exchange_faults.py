@@ -69,12 +69,14 @@ async def test_refused_connections_are_let_in_later(exchange: Exchange, client: 
 
 async def test_a_stalled_connection_says_nothing_until_the_client_gives_it_up(exchange: Exchange, client: Any) -> None:
     async with watching(exchange, client) as watch:
+        stalled = set(exchange.connections)
         exchange.stall()
         await exchange.trade(BTC, 1)
         await until(lambda: watch.errors)
         assert isinstance(watch.errors[0], ccxt.pro.RequestTimeout)
         assert watch.trades(BTC) == []
         exchange.unstall()
+        await until(lambda: stalled.isdisjoint(exchange.connections))
         await exchange.until_subscribed(*SYMBOLS)
         spoken = await exchange.trade(BTC, 2)
         await watch.until_ids(BTC, [spoken.id])
