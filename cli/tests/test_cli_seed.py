@@ -44,7 +44,7 @@ def test_every_mistake_is_told_at_once() -> None:
         check(wrong)
     text = "\n".join(caught.value.problems)
     assert "seed.alert_rules[0]: expected `int` <= 100" in text
-    assert "seed.alert_rules[1]: invalid value 'dream'" in text
+    assert "seed.alert_rules[1]: invalid value 'dream' - at `$.kind`; it may be signal, outcome, feed, price, " in text
     assert "seed.alert_rules/all.subscribers: 'nobody' is not among seed.subscribers" in text
     assert "seed.portfolios[0]: " in text
     assert "seed.portfolios/q: given 2 times" in text

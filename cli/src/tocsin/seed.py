@@ -137,7 +137,7 @@ def _documents(name: str, items: Sequence[dict[str, Any]], kind: Any, problems: 
         try:
             found.append(decode(json.dumps(item, default=str).encode(), kind))
         except Malformed as error:
-            cause = str(error.__cause__)
+            _, _, cause = str(error).partition(": ")
             problems.append(f"seed.{name}[{position}]: {cause[0].lower()}{cause[1:]}.")
     return found
 

@@ -20,12 +20,15 @@ _PLACE = re.compile(r"^Invalid .* - at `\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<at>\d+)\]")
 
 
-def decode(data: bytes | str, kind: type[T]) -> T:
-    """Parse a value of the given type (or union). Raises Malformed: which field is wrong, and what it may be."""
+def decode(data: bytes | str, kind: type[T], name: str = "") -> T:
+    """Parse a value of the given type (or union); `name` is what people call it.
+
+    Raises Malformed: which field is wrong, and what it may be.
+    """
     try:
         return msgspec.json.decode(data, type=kind)
     except UNREADABLE as error:
-        said = f"not a valid {getattr(kind, '__name__', 'document')}: {error}"
+        said = f"not a valid {name or getattr(kind, '__name__', 'document')}: {error}"
         allowed = _allowed(data, kind, str(error))
         raise Malformed(f"{said}; it may be {', '.join(allowed)}" if allowed else said) from error
 

@@ -29,10 +29,7 @@ class Kind(Generic[D]):
 
     def decode(self, value: bytes, document_id: str) -> D:
         """Raises Malformed, also for a document that has another id."""
-        try:
-            document: D = decode(value, self.type)
-        except Malformed as error:
-            raise Malformed(f"not a valid {self.name}: {error.__cause__}") from error
+        document: D = decode(value, self.type, self.name)
         if (found := self.id_of(document)) != document_id:
             raise Malformed(
                 f"`$.{self.id_field}` is {found!r}, but the document is stored under the key of {document_id!r}"
