@@ -59,8 +59,17 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A NATS server, shared by the tests of a session; `jetstream_bus` gives it its streams."""
     server = NatsServer(tmp_path_factory.mktemp("servers"))
     asyncio.run(server.start())
+    asyncio.run(_keep_a_stream(server.url))
     yield server.url
     asyncio.run(server.stop())
+
+
+async def _keep_a_stream(url: str) -> None:
+    """The server removes the folder of all streams some time after the last one is deleted, and then cannot make a new
+    one that comes just then ("error creating store for stream")."""
+    connection = await Connection.open(NatsSection(url=url), name="test")
+    await connection.api("STREAM.CREATE.KEPT", {"name": "KEPT", "subjects": ["kept"], "storage": "file"})
+    await connection.close()
 
 
 @pytest.fixture
