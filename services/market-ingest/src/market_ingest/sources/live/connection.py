@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
+from aiohttp import WSMsgType
 
 from market_ingest.sources.live.exchange import TRADES_LIMIT, in_words
+from market_ingest.sources.live.frames import Reader
 from tocsin_common.bus.consume import backoff_s
 from tocsin_common.errors import TocsinError
 from tocsin_common.events import FeedState
@@ -42,6 +44,10 @@ SIGNS_OF_LIFE = ("TEXT", "BINARY", "PING", "PONG")
 
 MAX_FRAMES_WAITING = 200_000
 """Frames that may wait while nothing can be published. Beyond it they are dropped, and repaired later."""
+
+
+Handle = Callable[[Any], None]
+"""Takes a message of a WebSocket."""
 
 
 class ConnectionLost(TocsinError):
@@ -78,15 +84,26 @@ class Caches(dict[str, Any]):
         super().__setitem__(symbol, cache)
 
 
-class Connection:
-    """The connection of some symbols of one exchange; connects anew whenever it is lost."""
+class Cache(list[dict[str, Any]]):
+    """Trades of a symbol that did not come by ccxt, which may add others."""
 
-    def __init__(self, open_exchange: Callable[[], Any], symbols: Sequence[str], listener: Listener) -> None:
+    def getLimit(self, _symbol: str | None, limit: int | None) -> int | None:  # noqa: N802 - ccxt asks all its caches
+        return limit
+
+
+class Connection:
+    """The connection of some symbols of one exchange; connects anew whenever it is lost. `read`: takes frames that are
+    one trade, which ccxt does not see then."""
+
+    def __init__(
+        self, open_exchange: Callable[[], Any], symbols: Sequence[str], listener: Listener, read: Reader | None = None
+    ) -> None:
         self.symbols = list(symbols)
         self.connected_s: float | None = None
         self.heard_s = 0.0
         self._open = open_exchange
         self._listener = listener
+        self._read = read
         self._exchange: Any = None
         self._ping_s = 0.0
         self._frames = 0
@@ -107,8 +124,8 @@ class Connection:
         while True:
             exchange = self._exchange = self._open()
             self._ping_s = exchange.streaming["keepAlive"] / 1000
-            self._guard(exchange)
             try:
+                self._guard(exchange)
                 await self._watch(exchange)
             except Exception as error:
                 self._lost(error)
@@ -189,16 +206,20 @@ class Connection:
         """See every frame of this instance, and survive those that cannot be read."""
         make_client = exchange.client
         exchange.trades = Caches()
+        symbols = {exchange.market(symbol)["id"]: symbol for symbol in self.symbols}
 
         def client_of(url: str) -> Any:
             client = make_client(url)
             if "handle_message" not in vars(client):
-                client.handle_message = self._guarded(exchange, client, client.handle_message)
+                handle = client.handle_message
+                if self._read is not None:
+                    handle = _reading(self._read, symbols, exchange.trades, handle)
+                client.handle_message = self._guarded(exchange, client, handle)
             return client
 
         exchange.client = client_of
 
-    def _guarded(self, exchange: Any, client: Any, handle: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _guarded(self, exchange: Any, client: Any, handle: Handle) -> Handle:
         def safely(message: Any) -> None:
             if exchange is not self._exchange:
                 return
@@ -237,6 +258,22 @@ class Connection:
             await asyncio.wait_for(exchange.close(), timeout=2.0)
         except Exception as error:
             log.debug("closing a lost connection", error=in_words(error))
+
+
+def _reading(read: Reader, symbols: Mapping[str, str], trades: Caches, handle: Handle) -> Handle:
+    """Take what is one trade of ours, and let ccxt handle everything else."""
+
+    def sooner(message: Any) -> None:
+        found = read(message.data) if message.type is WSMsgType.TEXT else None
+        symbol = None if found is None else symbols.get(found[0])
+        if found is None or symbol is None:
+            handle(message)
+        elif symbol in trades:
+            trades[symbol].append(found[1])
+        else:
+            trades[symbol] = Cache([found[1]])
+
+    return sooner
 
 
 def _error_of(client: Any) -> asyncio.Future[Any]:

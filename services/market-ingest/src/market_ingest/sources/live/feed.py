@@ -94,7 +94,7 @@ class Feed:
             self._freshness.begin(symbol, time.monotonic())
         for venue, some in by_venue.items():
             for at in range(0, len(some), venue.symbols_per_connection):
-                self._connect(some[at : at + venue.symbols_per_connection])
+                self._connect(venue, some[at : at + venue.symbols_per_connection])
 
     def collect(self) -> None:
         """Take what has arrived, and look who is silent."""
@@ -228,8 +228,8 @@ class Feed:
         if not connection.symbols:
             self.connections.pop(connection).cancel()
 
-    def _connect(self, symbols: Sequence[str]) -> None:
-        connection = Connection(self._open, symbols, self)
+    def _connect(self, venue: Venue, symbols: Sequence[str]) -> None:
+        connection = Connection(self._open, symbols, self, venue.read)
         self._by_symbol.update(dict.fromkeys(symbols, connection))
         self.connections[connection] = asyncio.create_task(connection.run(), name=f"{self.name} {len(symbols)} symbols")
 

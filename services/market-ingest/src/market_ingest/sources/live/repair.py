@@ -91,6 +91,9 @@ class Continuity:
 
     def live(self, rows: Sequence[Row]) -> Released:
         """Take what arrived together."""
+        if self._goes_on(rows):
+            self._pass(rows[-1])
+            return Released([list(rows)])
         out = Released()
         fresh = self._fresh(rows, out)
         refused = [row for row in fresh if row.refused]
@@ -134,6 +137,13 @@ class Continuity:
             self._starts.add(min(rows, key=_order).trade_id)
             self._starting = False
         self.held = sorted([*self.held, *rows], key=_order)
+
+    def _goes_on(self, rows: Sequence[Row]) -> bool:
+        """Whether rows are just what comes next, by consecutive ids: nearly always so, and soon told."""
+        if not rows or self._ids != "contiguous" or self.last is None or self.broken is not None or self.held:
+            return False
+        following = range(self.last.order + 1, self.last.order + 1 + len(rows))
+        return all(row.order == order and row.refused is None for row, order in zip(rows, following, strict=True))
 
     def _fresh(self, rows: Iterable[Row], out: Released) -> list[Row]:
         """Leave out what was released or is held."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from market_ingest.sources.live import frames
+
 Ids = Literal["contiguous", "increasing", "opaque"]
 """contiguous: numbers, +1 per trade of a symbol. increasing: numbers. opaque: equal or not; the order is by time."""
 
@@ -24,7 +26,8 @@ class Venue:
     `method`: what is called in ccxt, `page`: most trades of an answer, `cost`: what a call costs in units of ccxt's
     rate limiter (which counts the cheapest call as 1). `counts`: a live trade may stand for several of those REST
     gives, its `count` says for how many up to its own. `recent` by another method than fetch_trades: `query` is what it
-    wants besides symbol and limit, `within` where in its answer the trades are, newest first if `newest_first`.
+    wants besides symbol and limit, `within` where in its answer the trades are, newest first if `newest_first`. `read`:
+    what reads the frames of which there is one per trade.
     """
 
     ids: Ids
@@ -37,9 +40,14 @@ class Venue:
     query: tuple[tuple[str, str], ...] = ()
     within: tuple[str, ...] = ()
     newest_first: bool = False
+    read: frames.Reader | None = None
 
 
 _CAREFUL = Venue("opaque", "since", page=1000, symbols_per_connection=50)
+
+
+def _binance(paging: Paging, method: str, cost: float = 1.0) -> Venue:
+    return Venue("contiguous", paging, 1000, 200, method, cost, read=frames.binance)
 
 
 def _bybit(category: str, page: int, symbols_per_connection: int) -> Venue:
@@ -58,13 +66,13 @@ def _bybit(category: str, page: int, symbols_per_connection: int) -> Venue:
 _VENUES: dict[tuple[str, str], Venue] = {
     # ids: recorded sessions, consecutive per symbol. 200 symbols: ccxt pro/binance.py. Page 1000 and weight 25 (of
     # 6000 a minute; ccxt's unit is 50 ms): docs, "Old trade lookup". It needs no key, although ccxt asks for one.
-    ("binance", "spot"): Venue("contiguous", "from_id", 1000, 200, "historicalTrades", cost=5.0),
-    ("binanceus", "spot"): Venue("contiguous", "from_id", 1000, 200, "historicalTrades", cost=5.0),
+    ("binance", "spot"): _binance("from_id", "historicalTrades", cost=5.0),
+    ("binanceus", "spot"): _binance("from_id", "historicalTrades", cost=5.0),
     # Derivatives: looking up old trades needs a key, the newest 1000 do not (docs, "Recent Trades List").
-    ("binance", "linear"): Venue("contiguous", "recent", 1000, 200, "fapiPublicGetTrades"),
-    ("binance", "inverse"): Venue("contiguous", "recent", 1000, 200, "dapiPublicGetTrades"),
-    ("binanceusdm", "linear"): Venue("contiguous", "recent", 1000, 200, "fapiPublicGetTrades"),
-    ("binancecoinm", "inverse"): Venue("contiguous", "recent", 1000, 200, "dapiPublicGetTrades"),
+    ("binance", "linear"): _binance("recent", "fapiPublicGetTrades"),
+    ("binance", "inverse"): _binance("recent", "dapiPublicGetTrades"),
+    ("binanceusdm", "linear"): _binance("recent", "fapiPublicGetTrades"),
+    ("binancecoinm", "inverse"): _binance("recent", "dapiPublicGetTrades"),
     # `trades` sums what one order took at one price: `count` trades up to `tradeId` (docs, "Trades channel"). History
     # goes back three months in pages of 100 (docs, "Get trades history").
     ("okx", "spot"): Venue("increasing", "before_id", 100, 100, "publicGetMarketHistoryTrades", counts=True),
