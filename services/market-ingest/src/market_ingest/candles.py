@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market_ingest.columns import NO_CANDLES, CandleRows, Candles, Instrument, Trades, join
-from market_ingest.levels import Level
+from market_ingest.levels import FEW_ROWS, Level
 from market_ingest.traded import TradedLevel
 from market_ingest.validate import END_OF_TIME_MS
 from tocsin_common.events import Origin
@@ -77,6 +77,9 @@ class InstrumentCandles:
 
     def add_trades(self, trades: Trades, out: Closed) -> None:
         """Take trades in the order they arrived."""
+        nothing_closes = self.seconds is None and self.minutes.open_ms == self._through_ms
+        if nothing_closes and len(trades) <= FEW_ROWS and self.minutes.go_on(trades):
+            return
         rows = _as_rows(trades)
         gaps: list[tuple[int, int]] = []
         if self.seconds is not None:

@@ -11,6 +11,7 @@ up) is summed as Decimal, row by row.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 
@@ -53,6 +54,13 @@ class SegmentSums:
         for segment in {*np.flatnonzero(wide).tolist(), *self.rest}:
             floats[segment] = float(self.exact(segment))
         return floats
+
+
+def total(before: Decimal, amounts: Iterable[float]) -> Decimal:
+    """What these come to together with what was before."""
+    for amount in amounts:
+        before = _EXACT.add(before, Decimal(repr(amount)))
+    return before
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:

@@ -40,6 +40,12 @@ class _OpenCandle:
         self.volume = exact.add(self.volume, later.volume)
         self.trades = UNCOUNTED if UNCOUNTED in (self.trades, later.trades) else self.trades + later.trades
 
+    def trade(self, prices: list[float], amounts: list[float]) -> None:
+        """Add trades that came later in the same interval; it has some already."""
+        self.high, self.low, self.close = max(self.high, *prices), min(self.low, *prices), prices[-1]
+        self.volume = exact.total(self.volume, amounts)
+        self.trades = UNCOUNTED if self.trades == UNCOUNTED else self.trades + len(prices)
+
     def write(self, candles: Candles) -> None:
         """Into the first of some candles."""
         candles.open[0], candles.high[0], candles.low[0], candles.close[0] = self.open, self.high, self.low, self.close

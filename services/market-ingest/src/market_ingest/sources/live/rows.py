@@ -59,12 +59,13 @@ def row_of(trade: Mapping[str, Any], venue: Venue, now_ms: int, *, live: bool) -
 
 def columns_of(rows: Sequence[Row]) -> Trades:
     """Rows as columns, in their order."""
+    _, _, ts_ms, price, amount, side, trade_id, _, _ = zip(*rows, strict=True)
     return Trades(
-        np.array([row.ts_ms for row in rows], np.int64),
-        np.array([row.price for row in rows], np.float64),
-        np.array([row.amount for row in rows], np.float64),
-        np.array([row.side for row in rows], np.uint8),
-        [row.trade_id for row in rows],
+        np.array(ts_ms, np.int64),
+        np.array(price, np.float64),
+        np.array(amount, np.float64),
+        np.array(side, np.uint8),
+        list(trade_id),
     )
 
 
