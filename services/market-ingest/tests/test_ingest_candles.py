@@ -10,9 +10,11 @@ from decimal import Decimal
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.messages import live_trades
 
 from market_ingest.candles import CandleBuilder, Closed, Gap
-from market_ingest.columns import Candles, Instrument, Trades, uncounted
+from market_ingest.columns import CandleRows, Candles, Instrument, Trades, uncounted
+from tocsin_common.events import TradesReceived
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 BTC = Instrument("binance", "BTC/USDT")
@@ -38,6 +40,10 @@ def columns(trades: Sequence[Trade]) -> Trades:
     ts_ms, price, amount = zip(*trades, strict=True)
     side = np.full(len(trades), ord("-"), np.uint8)
     return Trades(np.array(ts_ms) + START_MS, np.array(price), np.array(amount), side, [None] * len(trades))
+
+
+def message(trades: Sequence[Trade]) -> TradesReceived:
+    return live_trades(*BTC, ((START_MS + ms, price, amount) for ms, price, amount in trades))
 
 
 def candles(timeframe: str, rows: Sequence[tuple[int, float, float]]) -> Candles:
@@ -118,9 +124,12 @@ def in_order(steps: Sequence[Trade]) -> list[Trade]:
 def test_any_batching_and_any_clock_give_the_candles_of_plain_grouping(steps: list[Trade], data: st.DataObject) -> None:
     trades = in_order(steps)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(trades)), max_size=8)) | {0, len(trades)})
-    made, out = builder(), Closed()
+    made, out, live = builder(), Closed(), data.draw(st.booleans())
     for first, end in itertools.pairwise(cuts):
-        made.of(BTC).add_trades(columns(trades[first:end]), out)
+        if live:
+            made.of(BTC).add_live(message(trades[first:end]), out)
+        else:
+            made.of(BTC).add_trades(columns(trades[first:end]), out)
         if data.draw(st.booleans()):
             made.advance(START_MS + trades[end - 1][0], out)
     made.finish(out)
@@ -147,6 +156,26 @@ def test_a_minute_closes_when_the_clock_is_past_its_end_and_the_grace() -> None:
     assert not out.candles
     made.advance(START_MS + MINUTE_MS + 2_000, out)
     assert list(minutes(out)) == [0]
+
+
+def test_what_was_over_before_a_restart_closes_with_the_first_live_trade_after_it() -> None:
+    made, out = builder(), Closed()
+    fourth = CandleRows(BTC, "1m", "trades", candles("1m", [(4, 10.0, 1.0)]))
+    made.of(BTC).settle("1m", fourth.candles)
+    made.of(BTC).remember_candles(fourth, out)
+    made.of(BTC).remember_trades(columns([(5 * MINUTE_MS, 11.0, 1.0)]))
+    assert not out.candles
+    made.of(BTC).add_live(message([(5 * MINUTE_MS + 1, 12.0, 1.0)]), out)
+    assert list(table(out)) == [("5m", 0)]
+
+
+def test_a_live_trade_of_before_the_open_minute_is_counted_and_changes_nothing() -> None:
+    made, out = builder(), Closed()
+    made.of(BTC).add_live(message([(0, 10.0, 1.0), (60_000, 11.0, 1.0)]), out)
+    made.of(BTC).add_live(message([(61_000, 12.0, 1.0), (59_999, 99.0, 9.0)]), out)
+    made.finish(out)
+    assert minutes(out) == {0: (10.0, 10.0, 10.0, 10.0, 1.0, 1), 1: (11.0, 12.0, 11.0, 12.0, 2.0, 2)}
+    assert out.late == 1
 
 
 def test_a_trade_of_a_closed_minute_is_counted_and_changes_nothing() -> None:

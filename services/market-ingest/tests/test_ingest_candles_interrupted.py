@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.messages import live_trades
 
 from market_ingest.candles import CandleBuilder, Closed, Gap
-from market_ingest.columns import Instrument, Trades
+from market_ingest.columns import Instrument
 
 BTC, ETH, KRAKEN = Instrument("binance", "BTC/USDT"), Instrument("binance", "ETH/USDT"), Instrument("kraken", "BTC/USD")
 START_MS = 1_700_006_400_000
@@ -32,10 +32,8 @@ def builder() -> CandleBuilder:
 
 def add(made: CandleBuilder, trades: Sequence[Trade], out: Closed, instrument: Instrument = BTC) -> None:
     if trades:
-        ts_ms, price = (np.array(column) for column in zip(*trades, strict=True))
-        side = np.full(len(trades), ord("-"), np.uint8)
-        columns = Trades(ts_ms + START_MS, price, np.ones(len(trades)), side, [None] * len(trades))
-        made.of(instrument).add_trades(columns, out)
+        message = live_trades(*instrument, ((START_MS + ms, price, 1.0) for ms, price in trades))
+        made.of(instrument).add_live(message, out)
 
 
 def at(minute: float) -> int:

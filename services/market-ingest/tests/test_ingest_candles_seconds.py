@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.messages import live_trades
 
 from market_ingest.candles import CandleBuilder, Closed
 from market_ingest.columns import Instrument, Trades
@@ -115,7 +116,7 @@ def test_seconds_are_what_grouping_gives(steps: list[int], data: st.DataObject) 
     made, out = builder(seconds=True, gap_ms=20_000), Closed()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(trades)), max_size=6)) | {0, len(trades)})
     for begin, end in itertools.pairwise(cuts):
-        made.of(BTC).add_trades(columns(trades[begin:end]), out)
+        made.of(BTC).add_live(live_trades(*BTC, trades[begin:end]), out)
         if data.draw(st.booleans()):
             made.advance(trades[end - 1][0], out)
     made.finish(out)

@@ -25,7 +25,7 @@ from market_ingest.sources.live import LiveSource
 PATIENCE_S = 60.0
 """Importing ccxt.pro alone takes seconds, more on a busy machine."""
 
-SIDES = {ord("b"): "buy", ord("s"): "sell"}
+SIDES = {"b": "buy", "s": "sell"}
 
 
 @dataclass
@@ -46,10 +46,10 @@ class Heard:
         for step in chunk.steps:
             if not isinstance(step, LiveTrades):
                 continue
-            symbol, rows = step.instrument.symbol, step.trades
-            self.repaired += len(rows) if step.repaired else 0
-            columns = (rows.ts_ms.tolist(), rows.price.tolist(), rows.amount.tolist(), rows.side.tolist())
-            for *values, side, name in zip(*columns, rows.trade_id, strict=True):
+            symbol = step.instrument.symbol
+            self.repaired += len(step.ts_ms) if step.repaired else 0
+            columns = (step.ts_ms, step.price, step.amount, step.side, step.trade_id)
+            for *values, side, name in zip(*columns, strict=True):
                 self.trades.setdefault(symbol, []).append(Traded(symbol, *values, SIDES[side], str(name)))
         self.rejected.update(chunk.trades_rejected)
         self.duplicates += chunk.duplicates

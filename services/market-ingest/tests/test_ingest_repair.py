@@ -42,7 +42,11 @@ class Market:
         numbers = [*(self.arrived[-repeated:] if repeated else ()), *range(first + min(lost, count), self.traded)]
         spoiled = {} if readable is None else dict.fromkeys(numbers[readable :: readable + 1], "bad_price")
         self.arrived += [number for number in numbers if number >= first and number not in spoiled]
-        self._take(self.line.live([row(number, self.ids, refused=spoiled.get(number)) for number in numbers]))
+        rows = [row(number, self.ids, refused=spoiled.get(number)) for number in numbers]
+        if self.line.goes_on(rows):
+            self.pieces.append(rows)
+        else:
+            self._take(self.line.live(rows))
 
     def drop(self, missed: int) -> None:
         self.line.interrupt("disconnected")
@@ -99,7 +103,9 @@ class Market:
         self.live(1)
 
     def check(self) -> None:
-        released = [one.trade_id for piece in self.pieces if isinstance(piece, list) for one in piece]
+        rows = [one for piece in self.pieces if isinstance(piece, list) for one in piece]
+        assert not any(one.refused for one in rows)
+        released = [one.trade_id for one in rows]
         everything = [row(number, self.ids) for number in range(self.traded)]
         place = {one.trade_id: at for at, one in enumerate(everything)}
         places = [place[name] for name in released]
@@ -161,8 +167,16 @@ def test_trades_that_changed_places_need_no_repair_where_ids_are_consecutive() -
 def test_a_consecutive_id_after_a_reconnect_proves_that_nothing_is_missing() -> None:
     line = Continuity("contiguous", Position(4, 0, "4"))
     line.interrupt("disconnected")
+    assert not line.goes_on([row(5)])
     assert rows_of(line.live([row(5)])) == ["5"]
     assert line.broken is None
+    assert line.goes_on([row(6)])
+
+
+def test_ids_that_may_skip_are_remembered_even_where_they_do_not() -> None:
+    line = Continuity("increasing", Position(3, 0, "3"))
+    for number in (4, 5):
+        assert not line.goes_on([row(2)._replace(order=number, trade_id=str(number))])
 
 
 def test_without_consecutive_ids_trades_wait_until_rest_has_given_what_was_before_them() -> None:

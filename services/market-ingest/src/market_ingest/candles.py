@@ -30,11 +30,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from market_ingest.columns import NO_CANDLES, CandleRows, Candles, Instrument, Trades, join
-from market_ingest.levels import FEW_ROWS, Level
+from market_ingest.columns import NO_CANDLES, CandleRows, Candles, Instrument, Trades, join, trades_of
+from market_ingest.levels import Level
 from market_ingest.traded import TradedLevel
 from market_ingest.validate import END_OF_TIME_MS
-from tocsin_common.events import Origin
+from tocsin_common.events import Origin, TradesReceived
 from tocsin_trading.timeframes import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = TIMEFRAME_MS["1m"]
@@ -75,11 +75,14 @@ class InstrumentCandles:
         self._gap_ms = gap_ms
         self._flats_by_clock = flats_by_clock
 
+    def add_live(self, trades: TradesReceived, out: Closed) -> None:
+        """Take a message of live trades."""
+        nothing_closes = self.seconds is None and self.minutes.open_ms == self._through_ms
+        if not (nothing_closes and self.minutes.go_on(trades)):
+            self.add_trades(trades_of(trades), out)
+
     def add_trades(self, trades: Trades, out: Closed) -> None:
         """Take trades in the order they arrived."""
-        nothing_closes = self.seconds is None and self.minutes.open_ms == self._through_ms
-        if nothing_closes and len(trades) <= FEW_ROWS and self.minutes.go_on(trades):
-            return
         rows = _as_rows(trades)
         gaps: list[tuple[int, int]] = []
         if self.seconds is not None:

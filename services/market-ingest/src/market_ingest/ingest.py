@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,7 +20,6 @@ from market_ingest.columns import (
     TradeRows,
     Trades,
     join,
-    trades_of,
 )
 from market_ingest.levels import FEW_ROWS
 from market_ingest.packed import Packed
@@ -90,9 +89,8 @@ class Ingest:
     def take_stored(self, batches: Iterable[TradesReceived], out: Closed) -> list[Event]:
         """Take live trades that are on TRADES after the last mark: only their candles may still be missing."""
         for batch in batches:
-            trades = trades_of(batch)
-            self.builder.of(Instrument(batch.exchange, batch.symbol)).add_trades(trades, out)
-            self._count_trades(len(trades))
+            self.builder.of(Instrument(batch.exchange, batch.symbol)).add_live(batch, out)
+            self._count_trades(len(batch.ts_ms))
         return self._closed_events(out)
 
     def handle(self, chunk: Chunk, received_ms: int) -> list[Event]:
@@ -130,11 +128,12 @@ class Ingest:
         trades: list[Event] = []
         for step in chunk.steps:
             match step:
-                case LiveTrades(instrument, rows, received_ms, repaired):
-                    self._count_trades(len(rows))
-                    named = TradeRows(instrument, rows)
-                    trades += trade_events(named, self.source_id, chunk.cursor, received_ms, repaired=repaired)
-                    self.builder.of(instrument).add_trades(rows, out)
+                case LiveTrades(instrument):
+                    candles = self.builder.of(instrument)
+                    for batch in live_events(step, self.source_id, chunk.cursor):
+                        trades.append(batch)
+                        self._count_trades(len(batch.ts_ms))
+                        candles.add_live(batch, out)
                 case Interrupted(instrument):
                     self.builder.interrupt(*instrument)
                 case Resumed(instrument, whole):
@@ -227,9 +226,26 @@ def _alternate(candles: InstrumentCandles, trades: Trades, minutes: CandleRows, 
         candles.add_trades(trades.rows(first, len(trades)), out)
 
 
-def trade_events(
-    rows: TradeRows, source_id: str, cursor: int, received_ms: int, *, repaired: bool = False
-) -> list[Event]:
+def live_events(step: LiveTrades, source_id: str, cursor: int) -> Iterator[TradesReceived]:
+    """Live trades as messages of at most BATCH_ROWS."""
+    for first in range(0, len(step.ts_ms), BATCH_ROWS):
+        part = slice(first, first + BATCH_ROWS)
+        yield TradesReceived(
+            exchange=step.instrument.exchange,
+            symbol=step.instrument.symbol,
+            source=source_id,
+            cursor=cursor,
+            received_ms=step.received_ms,
+            ts_ms=step.ts_ms[part],
+            price=step.price[part],
+            amount=step.amount[part],
+            side=step.side[part],
+            trade_id=step.trade_id[part],
+            repaired=step.repaired,
+        )
+
+
+def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
     """Trades of one instrument as messages of at most BATCH_ROWS."""
     trades = rows.trades
     parts = [trades]
@@ -247,7 +263,6 @@ def trade_events(
             amount=_column(part.amount),
             side=part.side.tobytes().decode("ascii"),
             trade_id=_as_list(part.trade_id),
-            repaired=repaired,
         )
         for part in parts
         if len(part)

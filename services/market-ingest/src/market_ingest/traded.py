@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_ingest.columns import Candles, Ints, Trades, flat, join
+from market_ingest.columns import Candles, Ints, flat, join
 from market_ingest.levels import Level
+from tocsin_common.events import TradesReceived
 
 
 class TradedLevel(Level):
@@ -38,16 +39,16 @@ class TradedLevel(Level):
             return traded, late
         return self._with_silence(traded, self.open_ms, gap_at, gaps), late
 
-    def go_on(self, trades: Trades) -> bool:
+    def go_on(self, trades: TradesReceived) -> bool:
         """Take trades that all belong to the open candle, as nearly every trade does that just happened. False: these
         do not, and none is taken."""
-        candle, ts_ms = self._open, trades.ts_ms.tolist()
-        if candle is None or self.after_gap or self.settled_ms != candle.open_ms:
+        candle, ts_ms = self._open, trades.ts_ms
+        if candle is None or self.after_gap:
             return False
         if min(ts_ms) < candle.open_ms or max(ts_ms) >= candle.open_ms + self.length_ms:
             return False
         self.origin = "trades"
-        candle.trade(trades.price.tolist(), trades.amount.tolist())
+        candle.trade(trades.price, trades.amount)
         return True
 
     def close_clocked(self, through_ms: int, *, flats: bool) -> Candles:

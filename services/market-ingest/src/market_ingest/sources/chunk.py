@@ -6,16 +6,21 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from market_ingest.columns import CandleRows, Instrument, TradeRows, Trades
+from market_ingest.columns import CandleRows, Instrument, TradeRows
 from tocsin_common.events import FeedChanged, TradesReceived
 
 
 class LiveTrades(NamedTuple):
-    """Trades of one instrument in its order. `received_ms`: when the first of them arrived; `repaired`: they were
-    fetched, because they had not arrived."""
+    """Trades of one instrument in its order, as equally long lists: there are mostly too few for arrays. `side` has one
+    letter per trade, as in `Trades`. `received_ms`: when the first of them arrived; `repaired`: they were fetched,
+    because they had not arrived."""
 
     instrument: Instrument
-    trades: Trades
+    ts_ms: list[int]
+    price: list[float]
+    amount: list[float]
+    side: str
+    trade_id: list[str | None]
     received_ms: int
     repaired: bool
 
@@ -67,7 +72,7 @@ class Chunk:
     @property
     def traded(self) -> int:
         """How many trades it holds."""
-        live = sum(len(step.trades) for step in self.steps if isinstance(step, LiveTrades))
+        live = sum(len(step.ts_ms) for step in self.steps if isinstance(step, LiveTrades))
         return live + sum(len(rows.trades) for rows in self.trades)
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from market_ingest.columns import Instrument
-from market_ingest.sources.chunk import Chunk, Dropped, Interrupted, LiveTrades, Resumed, Step
-from market_ingest.sources.live.rows import Row, columns_of
+from market_ingest.sources.chunk import Chunk, Dropped, Interrupted, Resumed, Step
+from market_ingest.sources.live.rows import Row, together
 from tocsin_common.events import FeedChanged
 
 _Silence = Interrupted | Resumed | Dropped
@@ -76,4 +76,4 @@ class Inbox:
 
 def _live(stretch: tuple[Instrument, bool, list[Row]], now_ms: int) -> Step:
     instrument, repaired, rows = stretch
-    return LiveTrades(instrument, columns_of(rows), rows[0].received_ms or now_ms, repaired)
+    return together(instrument, rows, rows[0].received_ms or now_ms, repaired=repaired)

@@ -89,8 +89,12 @@ class Lines:
     def live(self, symbol: str, rows: list[Row]) -> None:
         """Take what arrived."""
         line = self.by_symbol[symbol]
-        self._release(line, line.continuity.live(rows))
-        self._settle(line)
+        if line.continuity.goes_on(rows):
+            self._inbox.trades(line.instrument, rows)
+            self._set_clock(line)
+        else:
+            self._release(line, line.continuity.live(rows))
+            self._settle(line)
 
     def fetched(self, symbol: str, rows: list[Row], *, reaches_back: bool, complete: bool) -> Released:
         """Take what REST gave."""

@@ -89,11 +89,19 @@ class Continuity:
             self.broken = self.broken or reason
             self._starting = True
 
+    def goes_on(self, rows: Sequence[Row]) -> bool:
+        """Whether rows that arrived are just what comes next, by consecutive ids; then they have been released. Nearly
+        always it is so, and it is soon told."""
+        if not rows or self._ids != "contiguous" or self.last is None or self.broken is not None:
+            return False
+        following = range(self.last.order + 1, self.last.order + 1 + len(rows))
+        if not all(row.order == order and row.refused is None for row, order in zip(rows, following, strict=True)):
+            return False
+        self._pass(rows[-1])
+        return True
+
     def live(self, rows: Sequence[Row]) -> Released:
         """Take what arrived together."""
-        if self._goes_on(rows):
-            self._pass(rows[-1])
-            return Released([list(rows)])
         out = Released()
         fresh = self._fresh(rows, out)
         refused = [row for row in fresh if row.refused]
@@ -137,13 +145,6 @@ class Continuity:
             self._starts.add(min(rows, key=_order).trade_id)
             self._starting = False
         self.held = sorted([*self.held, *rows], key=_order)
-
-    def _goes_on(self, rows: Sequence[Row]) -> bool:
-        """Whether rows are just what comes next, by consecutive ids: nearly always so, and soon told."""
-        if not rows or self._ids != "contiguous" or self.last is None or self.broken is not None or self.held:
-            return False
-        following = range(self.last.order + 1, self.last.order + 1 + len(rows))
-        return all(row.order == order and row.refused is None for row, order in zip(rows, following, strict=True))
 
     def _fresh(self, rows: Iterable[Row], out: Released) -> list[Row]:
         """Leave out what was released or is held."""

@@ -1,4 +1,4 @@
-"""One live trade as the feed handles it, and how ccxt's trades become such rows and rows become columns."""
+"""One live trade as the feed handles it, and how ccxt's trades become such rows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from market_ingest.columns import Trades
+from market_ingest.columns import Instrument
+from market_ingest.sources.chunk import LiveTrades
 from market_ingest.sources.live.venues import Venue
 from market_ingest.validate import (
     AHEAD_MS,
@@ -57,16 +56,10 @@ def row_of(trade: Mapping[str, Any], venue: Venue, now_ms: int, *, live: bool) -
     return Row(order, parts, ts_ms, price, amount, side, trade_id, now_ms if live else None, refused)
 
 
-def columns_of(rows: Sequence[Row]) -> Trades:
-    """Rows as columns, in their order."""
-    _, _, ts_ms, price, amount, side, trade_id, _, _ = zip(*rows, strict=True)
-    return Trades(
-        np.array(ts_ms, np.int64),
-        np.array(price, np.float64),
-        np.array(amount, np.float64),
-        np.array(side, np.uint8),
-        list(trade_id),
-    )
+def together(instrument: Instrument, rows: Sequence[Row], received_ms: int, *, repaired: bool) -> LiveTrades:
+    """Rows as the core takes them, in their order."""
+    _, _, ts_ms, price, amount, side, trade_id, _, _ = map(list, zip(*rows, strict=True))
+    return LiveTrades(instrument, ts_ms, price, amount, bytes(side).decode(), trade_id, received_ms, repaired)
 
 
 def _parts(trade: Mapping[str, Any], venue: Venue) -> int:
