@@ -111,14 +111,16 @@ def test_broken_columns_on_the_wire_are_malformed() -> None:
 
 
 CAUSES = st.lists(st.none() | st.integers() | TEXT | NUMBERS, max_size=4)
+CONTENTS = st.sampled_from([b"", b"x", b"'x',)", b")"])
 
 
-@holds(CAUSES, CAUSES)
-def test_ids_differ_when_causes_differ(one: list[Any], other: list[Any]) -> None:
+@holds(CAUSES, CAUSES, CONTENTS, CONTENTS)
+def test_ids_differ_when_causes_or_contents_differ(one: list[Any], other: list[Any], this: bytes, that: bytes) -> None:
     same = [(type(cause), repr(cause)) for cause in one] == [(type(cause), repr(cause)) for cause in other]
-    assert (derive(*one) == derive(*other)) == same
+    assert (derive(*one, content=this) == derive(*other, content=that)) == (same and this == that)
 
 
 def test_an_id_is_for_ever() -> None:
     assert derive("signal", "ema", 1, None) == derive("signal", "ema", 1, None)
-    assert derive("signal", "binance", "BTC/USDT", 1_700_000_000_000, None, 0.5, b"x") == "5pwb2clff4yruegvxlt52hw7qm"
+    causes = ("signal", "binance", "BTC/USDT", 1_700_000_000_000, None, 0.5)
+    assert derive(*causes, content=b"x") == "0ce5d00a65bb52f4b9fabdf359e55e8a"

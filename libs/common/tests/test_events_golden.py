@@ -562,7 +562,7 @@ KNOWN: dict[str, AnyEvent] = {
         bot="123456",
         update_id=700_000_001,
         state="answered",
-        who="mzxw6ytboi5dkmzrgq4tcnbrgu",
+        who="82323675c6a5094d8c3f8372549a9495",
         subscriber_id="ann",
         chat="private",
         command="price",
@@ -577,7 +577,7 @@ KNOWN: dict[str, AnyEvent] = {
         state="asked",
         actor="ann",
         via="key 3f9a0c1d2e4b",
-        cause="wbg6kq4mtqxk7dcv3n2s5hyeza",
+        cause="0ce5d00a65bb52f4b9fabdf359e55e8a",
         at_ms=1_700_000_000_000,
     ),
     "management.v1": DocumentChanged(

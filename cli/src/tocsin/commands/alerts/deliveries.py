@@ -102,7 +102,7 @@ def why(
 
     Of a rule: what it wants, what was seen last, and when it rang last.
 
-    Example: `tocsin alerts why wbg6kq4mtqxk7dcv3n2s5hyeza --subscriber me`
+    Example: `tocsin alerts why 0ce5d00a65bb52f4b9fabdf359e55e8a --subscriber me`
 
     What happens next: nothing is changed. The ids are in messages, in `tocsin alerts log`, and in the read API.
     """

@@ -184,4 +184,4 @@ class DeadLetter(Event, frozen=True, kw_only=True, tag="dead.v1"):
 
     @property
     def event_id(self) -> str:
-        return derive("dead", self.service, self.stream, self.seq, self.payload)
+        return derive("dead", self.service, self.stream, self.seq, content=self.payload)

@@ -48,7 +48,8 @@ class TradesReceived(Event, frozen=True, kw_only=True, tag="trades.v1"):
         content = encoder.encode(self.trade_id)
         if b"n" in content and b"null" in content:  # one letter is found in a thirtieth of the time
             content += encoder.encode((self.ts_ms, self.price, self.amount, self.side))
-        return derive("trades", self.exchange, self.symbol, self.source, self.cursor, self.ts_ms[0], content)
+        causes = ("trades", self.exchange, self.symbol, self.source, self.cursor, self.ts_ms[0])
+        return derive(*causes, content=content)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

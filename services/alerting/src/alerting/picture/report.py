@@ -34,7 +34,7 @@ class Page:
 
     @property
     def page_id(self) -> str:
-        return derive("page", msgspec.json.encode(self.report), self.language)
+        return derive("page", self.language, content=msgspec.json.encode(self.report))
 
 
 def draw_report(summary: Summary, theme_name: ThemeName = "dark", language: Language = "en") -> bytes:

@@ -11,7 +11,7 @@ from tocsin_common.events import AlertKind, ChannelName, DeliveryState, Origin, 
 Item = TypeVar("Item")
 Money = Annotated[str, Field(description="An exact decimal.", examples=["10250.40"], pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 Millis = Annotated[int, Field(description="Milliseconds UTC.", examples=[1723075200000])]
-SignalId = Annotated[str, Field(examples=["mzxw6ytboi5dkmzrgq4tcnbrgu"])]
+SignalId = Annotated[str, Field(examples=["82323675c6a5094d8c3f8372549a9495"])]
 Exchange = Annotated[str, Field(description="ccxt id.", examples=["binance"])]
 Symbol = Annotated[str, Field(description="Unified symbol.", examples=["BTC/USDT"])]
 Strategy = Annotated[str, Field(examples=["ema_cross"])]
