@@ -126,7 +126,8 @@ class Ownership:
         """
         async with self._storing:
             while True:
-                ours = [event for event in events if self._may_store(event)]
+                held, partition_of = {None, *self.tokens}, self._shared.partition_of
+                ours = [event for event in events if partition_of(event) in held]
                 try:
                     receipts = await self._bus.publish(ours, fence_of=self._fence_of())
                 except Conflict as error:
@@ -246,10 +247,6 @@ class Ownership:
         if member.host != self._about.host or member.name == self.name:
             return False
         return member.pid == self._about.pid or not _exists(member.pid)
-
-    def _may_store(self, event: Event) -> bool:
-        partition = self._shared.partition_of(event)
-        return partition is None or self.owns(partition)
 
     def _fence_of(self) -> FenceOf:
         """The fences that stand now, for what is about to be published."""

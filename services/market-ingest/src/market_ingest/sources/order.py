@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -41,6 +41,8 @@ class Order:
     keys: Sequence[int]
     starts: Sequence[int]
     refused: Codes
+    _newest: dict[int, list[int]] = field(default_factory=dict, repr=False)
+    """What `_reached` found last: where one stretch ends the next begins."""
 
     @classmethod
     def of(cls, keys: Keys, count: int, code: Codes, at_ms: Ints) -> Order:
@@ -74,6 +76,14 @@ class Order:
 
     def _reached(self, position: int) -> list[int]:
         """Where each key's rows of before a position end."""
+        found = self._newest.get(position)
+        if found is None:
+            found = self._look_up(position)
+            self._newest.clear()
+            self._newest[position] = found
+        return found
+
+    def _look_up(self, position: int) -> list[int]:
         if position >= len(self.at_ms):
             return list(self.starts[1:])
         at_ms = self.at_ms[position]

@@ -59,7 +59,8 @@ class LiveSource:
         collected_s = 0.0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._inbox.arrived.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._inbox.arrived.wait()
                 # Storing the last chunk took a while in which more arrived: that counts.
                 await asyncio.sleep(max(0.0, collected_s + self.settings.flush_ms / 1000 - time.monotonic()))
             collected_s = time.monotonic()
