@@ -142,6 +142,21 @@ async def test_one_replica_holds_everything_and_a_second_one_takes_half(bus: Bus
         assert kept <= one.owned
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff", b"{", b"[" * 5_000, b'{"name":"x"}', b'{"name":"x","partitions":"all of them","host":"h","pid":1}'],
+)
+async def test_garbage_among_the_leases_stops_nobody(memory_bus: MemoryBus, garbage: bytes) -> None:
+    bucket = memory_bus.bucket(LEASES)
+    await bucket.put(f"{MARKET_INGEST.members}x", garbage)
+    await bucket.put(f"{MARKET_INGEST.partitions}x", garbage)
+    async with replicas(memory_bus, "one", "two") as (one, two):
+        await until(lambda: shared_by(one, two))
+        await bucket.put(f"{MARKET_INGEST.members}y", garbage)
+        async with replicas(memory_bus, "three") as (three,):
+            await until(lambda: shared_by(one, two, three))
+
+
 async def test_a_replica_that_cannot_reach_the_server_stops_before_another_takes_over(memory_bus: MemoryBus) -> None:
     async with replicas(memory_bus, "one", "two") as (one, two):
         await until(lambda: shared_by(one, two))

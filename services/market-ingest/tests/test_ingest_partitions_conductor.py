@@ -95,6 +95,19 @@ async def test_what_another_replica_reports_is_in_the_next_mark_at_once_when_a_c
     assert two.marks == []
 
 
+async def test_garbage_among_the_reports_stops_nobody(memory_bus: MemoryBus) -> None:
+    bucket = memory_bus.bucket(PROGRESS)
+    await bucket.put("market-ingest-x", b'{"replica":"x"}')
+    async with running(memory_bus, "one") as one:
+        await until(lambda: one.conductor.conducting)
+        async with running(memory_bus, "two") as two:
+            await bucket.put("market-ingest-y", b"\xff")
+            await one.report(range(32), 2_000, 3)
+            await two.report(range(32, 64), 1_000, 9)
+            await until(lambda: len(one.marks) == 2)
+    assert [(mark.time_ms, mark.candles_seq) for mark in await marks(memory_bus)] == [(2_000, 3), (2_000, 9)]
+
+
 async def test_when_the_conductor_leaves_another_goes_on_with_what_was_reported(memory_bus: MemoryBus) -> None:
     async with AsyncExitStack() as second:
         async with running(memory_bus, "one") as one:

@@ -19,9 +19,10 @@ import structlog
 
 from tocsin_common.bus.consume import pause
 from tocsin_common.bus.leases import TTL_S, Lease
-from tocsin_common.bus.protocol import Bus, Entry
+from tocsin_common.bus.protocol import Bus
 from tocsin_common.errors import Conflict, Unreachable
 from tocsin_common.events import ClockAdvanced
+from tocsin_common.partitions.entries import said
 from tocsin_common.partitions.ownership import Ownership
 from tocsin_common.partitions.sharing import format_ranges
 from tocsin_common.streams import CLOCK, LEASES, PROGRESS
@@ -187,7 +188,9 @@ class Conductor(Generic[R]):
                 async with aclosing(self._bucket.watch()) as entries:  # type: ignore[type-var]
                     async for entry in entries:
                         if entry.value is not None and entry.key.startswith(self._prefix) and entry.key != own:
-                            await self._take(self._report(entry), now=False)
+                            report = said(entry, self._kind)
+                            if report is not None:
+                                await self._take(report, now=False)
             except Unreachable as error:
                 log.warning("cannot hear the other replicas", stage=self._stage, error=str(error))
                 await asyncio.sleep(MARK_S)
@@ -238,7 +241,5 @@ class Conductor(Generic[R]):
 
     async def _reports(self) -> list[R]:
         entries = await self._bucket.all()
-        return [self._report(entry) for key, entry in entries.items() if key.startswith(self._prefix)]
-
-    def _report(self, entry: Entry) -> R:
-        return msgspec.json.decode(entry.value or b"", type=self._kind)
+        reports = (said(entry, self._kind) for key, entry in entries.items() if key.startswith(self._prefix))
+        return [report for report in reports if report is not None]

@@ -25,6 +25,7 @@ from tocsin_common.bus.leases import TTL_S, Lease
 from tocsin_common.bus.protocol import Bus, Entry, Fence, FenceOf, Stored
 from tocsin_common.errors import Conflict, Unreachable
 from tocsin_common.events import Event
+from tocsin_common.partitions.entries import said
 from tocsin_common.partitions.sharing import format_ranges, next_step, parse_ranges
 from tocsin_common.streams import LEASES, Stream, stream_of
 from tocsin_common.subjects import PARTITIONS, encode_token
@@ -68,6 +69,9 @@ class Membership(msgspec.Struct, frozen=True):
     partitions: str
     host: str
     pid: int
+
+    def __post_init__(self) -> None:
+        parse_ranges(self.partitions)
 
 
 class Ownership:
@@ -259,16 +263,12 @@ class Ownership:
         return fence_of
 
     def _memberships(self, entries: Mapping[str, Entry]) -> list[Membership]:
-        values = (entry.value for key, entry in entries.items() if key.startswith(self._shared.members))
-        return [msgspec.json.decode(value, type=Membership) for value in values if value]
+        members = (said(entry, Membership) for key, entry in entries.items() if key.startswith(self._shared.members))
+        return [member for member in members if member is not None]
 
     def _holders(self, entries: Mapping[str, Entry]) -> dict[int, str]:
-        prefix = self._shared.partitions
-        return {
-            int(key.removeprefix(prefix)): entry.value.decode()
-            for key, entry in entries.items()
-            if key.startswith(prefix) and entry.value
-        }
+        found = ((number, entries.get(f"{self._shared.partitions}{number}")) for number in range(PARTITIONS))
+        return {number: entry.value.decode(errors="replace") for number, entry in found if entry and entry.value}
 
     def _member_key(self, name: str) -> str:
         return self._shared.members + encode_token(name)
