@@ -16,6 +16,16 @@ from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.errors import ConfigError
 
 PATIENCE_S = 60.0
+
+
+class Narrow(OkxExchange):
+    """Its ids skip, so nobody sees from them what ccxt dropped because it keeps too few trades."""
+
+    def options(self) -> dict[str, Any]:
+        found = super().options()
+        return {**found, "options": {**found.get("options", {}), "tradesLimit": 100}}
+
+
 VENUES = [BinanceExchange, OkxExchange, BybitExchange]
 
 
@@ -31,6 +41,16 @@ async def test_every_trade_arrives_once_and_in_order(
         await running.until_stored(exchange)
         assert await running.states() == ["connected"]
         assert await running.repaired("BTC/USDT") == []
+
+
+async def test_what_no_longer_fits_into_the_caches_of_ccxt_is_fetched(memory_bus: MemoryBus, ingesting: Any) -> None:
+    async with Narrow() as exchange, ingesting(memory_bus, exchange) as running:
+        await begin(exchange, running)
+        await exchange.trades([Row("BTC/USDT", 60_000 + number) for number in range(400)])
+        await running.until_stored(exchange)
+        assert running.metric("rejected_total", kind="trades", reason="overflow") >= 1
+        assert len(await running.repaired("BTC/USDT")) > 200
+        assert await running.states() == ["connected"]
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import structlog
 from aiohttp import WSMsgType
 
-from market_ingest.sources.live.exchange import TRADES_LIMIT, in_words
+from market_ingest.sources.live.exchange import in_words
 from market_ingest.sources.live.frames import Reader
 from tocsin_common.bus.consume import backoff_s
 from tocsin_common.errors import TocsinError
@@ -150,9 +150,9 @@ class Connection:
             cache, since_ms = self._exchange.trades.pop(symbol), self._exchange.trades.since_ms.pop(symbol)
             if not len(cache):
                 continue
-            rows = list(cache)
-            if len(rows) >= TRADES_LIMIT:
-                self._listener.in_doubt(self, "overflow", f"more than {TRADES_LIMIT} trades of {symbol} at a time")
+            rows, limit = list(cache), getattr(cache, "max_size", None)
+            if limit and len(rows) >= limit:
+                self._listener.in_doubt(self, "overflow", f"{limit} trades of {symbol} or more at a time")
             found.append((symbol, since_ms, rows))
         if found:
             self._attempt = 0
