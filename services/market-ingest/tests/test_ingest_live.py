@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +124,37 @@ async def test_after_a_frame_that_cannot_be_read_trades_flow_again_within_five_s
         await exchange.trade("BTC/USDT", 60_001, "0.1")
         await exchange.trade("BTC/USDT", 60_002, "0.1")
         await running.until_stored(exchange, seconds=5.0)
+
+
+async def test_what_a_busy_connection_lost_in_a_pause_is_fetched_before_the_candles_close(
+    memory_bus: MemoryBus, ingesting: Any, time_passes: Any
+) -> None:
+    rare = "RARE/USDT"
+
+    async def busy(exchange: BinanceExchange, seconds: float) -> None:
+        ends_s = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < ends_s:
+            await exchange.trade("BTC/USDT", 60_000, "0.1")
+            await time_passes(0.01)
+
+    async with (
+        BinanceExchange(["BTC/USDT", rare]) as exchange,
+        ingesting(memory_bus, exchange, seconds=True) as running,
+    ):
+        await begin(exchange, running)
+        await exchange.trade(rare, 1, "1")
+        await busy(exchange, 1.0)
+        exchange.stall()
+        lost = await exchange.trade(rare, 2, "1")
+        await time_passes(0.8)
+        exchange.unstall()
+        await busy(exchange, 4.5)
+        assert await running.repaired(rare) == [lost.id]
+        assert await running.states(rare) == ["gap_found", "gap_filled"]
+        assert await running.states() == ["connected"]
+        ours = await running.candles(rare, "1s")
+        theirs = {one.open_ms: one.trades for one in exchange.ledger.candles(rare, "1s")}
+        assert {open_ms: ours[open_ms][-1] for open_ms in theirs} == theirs
 
 
 async def test_a_symbol_nobody_asked_for_is_counted_and_disturbs_nothing(memory_bus: MemoryBus, ingesting: Any) -> None:

@@ -213,6 +213,25 @@ async def test_who_keeps_the_event_loop_busy_keeps_its_partitions_by_asking_now_
             assert shared_by(one)
 
 
+async def test_leases_are_renewed_in_parts(memory_bus: MemoryBus) -> None:
+    writes_s: list[float] = []
+
+    async def watch() -> None:
+        async for _ in memory_bus.bucket(LEASES).watch():
+            writes_s.append(time.monotonic())  # noqa: PERF401 - it never ends
+
+    async with replicas(memory_bus, "one", ttl_s=3) as (one,):
+        await until(lambda: shared_by(one))
+        watching = asyncio.create_task(watch())
+        began_s = time.monotonic() + 1.5  # what was taken together is renewed together once
+        await until(lambda: len([at_s for at_s in writes_s if at_s > began_s]) > 2 * 64)
+        watching.cancel()
+        later = [at_s for at_s in writes_s if at_s > began_s]
+        within = [sum(at_s <= other_s < at_s + 0.1 for other_s in later) for at_s in later]
+        assert max(within) < 64
+        assert shared_by(one)
+
+
 async def test_only_what_is_ours_is_stored_and_what_needs_no_owner_always_is(memory_bus: MemoryBus) -> None:
     async with replicas(memory_bus, "one", "two") as (one, two):
         await until(lambda: shared_by(one, two))

@@ -19,6 +19,7 @@ from aiohttp import WSMsgType
 
 from market_ingest.sources.live.exchange import in_words
 from market_ingest.sources.live.frames import Reader
+from market_ingest.sources.live.freshness import PATIENCE, WEIGHT
 from tocsin_common.bus.consume import backoff_s
 from tocsin_common.errors import TocsinError
 from tocsin_common.events import FeedState
@@ -27,6 +28,10 @@ log = structlog.get_logger()
 
 DEAD, MISSED = 3.0, 1.6
 """Silences, in pings: a connection without any frame or answered ping this long is dead, or did not answer one ping."""
+
+PAUSE_S_MIN = 0.4
+"""No shorter pause of a connection is unusual. It is well below the usual grace: what was lost in it is looked for
+before the candles of that time close."""
 
 CONNECT_S = 15.0
 """Until then a new connection has said something, or is tried again."""
@@ -101,11 +106,14 @@ class Connection:
         self.symbols = list(symbols)
         self.connected_s: float | None = None
         self.heard_s = 0.0
+        self.paused = False
+        """Whether it said nothing for unusually long since this was last set back: what was sent may be lost."""
         self._open = open_exchange
         self._listener = listener
         self._read = read
         self._exchange: Any = None
         self._ping_s = 0.0
+        self._pause_s = 0.0
         self._frames = 0
         self._attempt = 0
         self._replaced: str | None = None
@@ -197,10 +205,15 @@ class Connection:
             await asyncio.sleep(LOOK_S)
 
     def _hear(self) -> None:
-        self.heard_s = time.monotonic()
+        before_s, self.heard_s = self.heard_s, time.monotonic()
         if self.connected_s is None:
-            self.connected_s = self.heard_s
+            self.connected_s, self.paused, self._pause_s = self.heard_s, False, PAUSE_S_MIN
             self._listener.connected(self)
+            return
+        pause_s = self.heard_s - before_s
+        if pause_s > max(PAUSE_S_MIN, PATIENCE * self._pause_s):
+            self.paused = True
+        self._pause_s += WEIGHT * (pause_s - self._pause_s)
 
     def _guard(self, exchange: Any) -> None:
         """See every frame of this instance, and survive those that cannot be read."""

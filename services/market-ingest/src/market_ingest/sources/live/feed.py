@@ -99,6 +99,8 @@ class Feed:
     def collect(self) -> None:
         """Take what has arrived, and look who is silent."""
         for connection in self.connections:
+            if connection.paused:
+                self._doubt_a_pause(connection)
             self._drain(connection)
         for connection in self.connections:
             self._doubt_the_silent(connection)
@@ -110,6 +112,14 @@ class Feed:
         silence_s = max((now_s - one.heard_s for one in self.connections if one.heard_s), default=0.0)
         self._metrics.silence.labels(self.name).set(silence_s)
         self.lines.interrupt((one for one in self._freshness.overdue(now_s) if self._heard(one)), "silent")
+
+    def _doubt_a_pause(self, connection: Connection) -> None:
+        """What was sent in an unusual pause may be lost. The next id proves of most symbols that nothing is; of those
+        that do not trade soon REST says so, before their candles close. Without consecutive ids every symbol would have
+        to be asked for, and a hole be announced where REST does not reach back."""
+        connection.paused = False
+        contiguous = (one for one in connection.symbols if self._venues[one].ids == "contiguous")
+        self.lines.interrupt(contiguous, "paused")
 
     def _doubt_the_silent(self, connection: Connection) -> None:
         """A connection that did not answer may go on as if nothing had happened."""
