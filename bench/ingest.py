@@ -45,6 +45,10 @@ from tocsin_common.streams import CANDLES, TRADES
 from tocsin_common.tracing import HEADER
 
 COPIES = 32
+BATCHES = (100, 500)
+"""Trades of a message (`batch_rows`): a hundred, and as many as by default. The more there are, the faster both are,
+raw publishing more so than ingest: it pays for messages alone, ingest for each trade, too."""
+
 ROUNDS = 3
 ROUND_S = 300.0
 IN_FLIGHT = 500
@@ -61,25 +65,29 @@ class Spent(NamedTuple):
 
 async def measure() -> list[Figure]:
     """Trades per second of ingest on one core, and its ratios to raw publishing in the same rounds."""
+    figures: list[Figure] = []
     async with scratch() as folder:
         file = folder / "trades.parquet"
         trades = await asyncio.to_thread(tiled_trades, file, COPIES)
-        rounds = [await round_on_one_core(file) for _ in range(ROUNDS)]
-    speed = median(trades / ingested.clock_s for ingested, _, _ in rounds)
-    ratio = median(raw.cpu_s / ingested.cpu_s for ingested, raw, _ in rounds)
-    encoding_ratio = median(encoded.cpu_s / ingested.cpu_s for ingested, _, encoded in rounds)
-    return [
-        Figure("ingest and its server on one core, parquet to streams", speed, "trades/s", LIMIT_TRADES_PER_S),
-        Figure("ingest as a ratio to raw nats-py publishing of the same messages", ratio, "x", LIMIT_RATIO),
-        Figure("ingest as a ratio to raw publishing that encodes them first", encoding_ratio, "x"),
-    ]
+        for rows in BATCHES:
+            rounds = [await round_on_one_core(file, rows) for _ in range(ROUNDS)]
+            speed = median(trades / ingested.clock_s for ingested, _, _ in rounds)
+            ratio = median(raw.cpu_s / ingested.cpu_s for ingested, raw, _ in rounds)
+            encoding_ratio = median(encoded.cpu_s / ingested.cpu_s for ingested, _, encoded in rounds)
+            name = f"ingest, {rows} trades a message"
+            figures += [
+                Figure(f"{name}: with its server on one core", speed, "trades/s", LIMIT_TRADES_PER_S),
+                Figure(f"{name}: ratio to raw nats-py publishing of the same", ratio, "x", LIMIT_RATIO),
+                Figure(f"{name}: ratio to raw publishing that encodes them first", encoding_ratio, "x"),
+            ]
+    return figures
 
 
-async def round_on_one_core(file: Path) -> list[Spent]:
+async def round_on_one_core(file: Path, batch_rows: int) -> list[Spent]:
     """What ingest, raw publishing, and raw publishing with encoding took, in a process of their own."""
     with one_core():
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.ingest", str(file)), stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "bench.ingest", str(file), str(batch_rows)), stdout=asyncio.subprocess.PIPE
         )
     out, _ = await asyncio.wait_for(process.communicate(), ROUND_S)
     if process.returncode:
@@ -101,13 +109,14 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-async def one_round(file: Path) -> list[Spent]:
+async def one_round(file: Path, batch_rows: int) -> list[Spent]:
     """The same messages three times: through ingest, ready from memory, and encoded from memory."""
     async with bus_on_fresh_nats() as bus:
-        settings = IngestSection(source=ReplaySettings(kind="replay", files=[file]), max_lag_marks=0)
+        source_settings = ReplaySettings(kind="replay", files=[file])
+        settings = IngestSection(source=source_settings, max_lag_marks=0, batch_rows=batch_rows)
         set_aside()
         before = spent()
-        source = ReplaySource(settings.source)
+        source = ReplaySource(source_settings)
         await pipeline.run(source, bus, settings, asyncio.Event(), IngestMetrics(CollectorRegistry()))
         ingested = since(before)
         messages = [message for stream in (TRADES, CANDLES) for message in await everything(bus, stream)]
@@ -170,4 +179,4 @@ def published_as(stored: str) -> str:
 
 if __name__ == "__main__":
     logs.configure("bench", level="warning")
-    print(json.dumps(uvloop.run(one_round(Path(sys.argv[1])))))
+    print(json.dumps(uvloop.run(one_round(Path(sys.argv[1]), int(sys.argv[2])))))

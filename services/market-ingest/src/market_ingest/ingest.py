@@ -28,7 +28,7 @@ from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceiv
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 BATCH_ROWS = 500
-"""Most rows per message: about 35 kB, and a consumer's unit of work."""
+"""Most rows per message, where nothing else is configured: about 35 kB, and a consumer's unit of work."""
 
 TOTALS = (
     "trades_read",
@@ -74,15 +74,23 @@ class Progress:
 
 class Ingest:
     """Turns chunks into events and keeps count. `settle_ms`: how late a live trade may come and still be on time.
-    `live`: the source announces its gaps itself.
+    `live`: the source announces its gaps itself. `batch_rows`: most rows of a message.
     """
 
     def __init__(
-        self, source_id: str, builder: CandleBuilder, progress: Progress, *, settle_ms: int = 0, live: bool = False
+        self,
+        source_id: str,
+        builder: CandleBuilder,
+        progress: Progress,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        settle_ms: int = 0,
+        live: bool = False,
     ) -> None:
         self.source_id = source_id
         self.builder = builder
         self.progress = progress
+        self._batch_rows = batch_rows
         self._settle_ms = settle_ms
         self._live = live
 
@@ -98,7 +106,8 @@ class Ingest:
         trades: list[Event] = []
         for rows in chunk.trades:
             self._count_trades(len(rows.trades))
-            trades += trade_events(self._unstored_trades(rows), self.source_id, chunk.cursor, received_ms)
+            unstored = self._unstored_trades(rows)
+            trades += trade_events(unstored, self.source_id, chunk.cursor, received_ms, self._batch_rows)
         out = Closed()
         self._build(chunk, out)
         trades += self._take_steps(chunk, out)
@@ -130,7 +139,7 @@ class Ingest:
             match step:
                 case LiveTrades(instrument):
                     candles = self.builder.of(instrument)
-                    for batch in live_events(step, self.source_id, chunk.cursor):
+                    for batch in live_events(step, self.source_id, chunk.cursor, self._batch_rows):
                         trades.append(batch)
                         self._count_trades(len(batch.ts_ms))
                         candles.add_live(batch, out)
@@ -201,7 +210,7 @@ class Ingest:
             self.progress.time_ms = max(self.progress.time_ms, end_ms)
             missing = self._unstored_candles(rows)
             if len(missing):
-                events += candle_events(rows, missing)
+                events += candle_events(rows, missing, self._batch_rows)
         return events
 
     def _unstored_candles(self, rows: CandleRows) -> Candles:
@@ -226,10 +235,10 @@ def _alternate(candles: InstrumentCandles, trades: Trades, minutes: CandleRows, 
         candles.add_trades(trades.rows(first, len(trades)), out)
 
 
-def live_events(step: LiveTrades, source_id: str, cursor: int) -> Iterator[TradesReceived]:
-    """Live trades as messages of at most BATCH_ROWS."""
-    for first in range(0, len(step.ts_ms), BATCH_ROWS):
-        part = slice(first, first + BATCH_ROWS)
+def live_events(step: LiveTrades, source_id: str, cursor: int, batch_rows: int) -> Iterator[TradesReceived]:
+    """Live trades as messages of at most so many."""
+    for first in range(0, len(step.ts_ms), batch_rows):
+        part = slice(first, first + batch_rows)
         yield TradesReceived(
             exchange=step.instrument.exchange,
             symbol=step.instrument.symbol,
@@ -245,12 +254,14 @@ def live_events(step: LiveTrades, source_id: str, cursor: int) -> Iterator[Trade
         )
 
 
-def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
-    """Trades of one instrument as messages of at most BATCH_ROWS."""
+def trade_events(
+    rows: TradeRows, source_id: str, cursor: int, received_ms: int, batch_rows: int = BATCH_ROWS
+) -> list[Event]:
+    """Trades of one instrument as messages of at most so many."""
     trades = rows.trades
     parts = [trades]
-    if len(trades) > BATCH_ROWS:
-        parts = [trades.rows(at, at + BATCH_ROWS) for at in range(0, len(trades), BATCH_ROWS)]
+    if len(trades) > batch_rows:
+        parts = [trades.rows(at, at + batch_rows) for at in range(0, len(trades), batch_rows)]
     return [
         TradesReceived(
             exchange=rows.instrument.exchange,
@@ -269,11 +280,11 @@ def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int)
     ]
 
 
-def candle_events(rows: CandleRows, candles: Candles) -> list[Event]:
-    """Closed candles of one key as messages of at most BATCH_ROWS, each with trade counts or without."""
+def candle_events(rows: CandleRows, candles: Candles, batch_rows: int = BATCH_ROWS) -> list[Event]:
+    """Closed candles of one key as messages of at most so many, each with trade counts or without."""
     counted = candles.trades > UNCOUNTED
     cuts = (np.flatnonzero(counted[1:] != counted[:-1]) + 1).tolist()
-    starts = sorted({*range(0, len(candles), BATCH_ROWS), *cuts})
+    starts = sorted({*range(0, len(candles), batch_rows), *cuts})
     return [
         CandlesClosed(
             exchange=rows.instrument.exchange,
