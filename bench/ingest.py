@@ -35,6 +35,7 @@ from bench.report import Figure
 from bench.servers import bus_on_fresh_nats, scratch
 from market_ingest import pipeline
 from market_ingest.config import IngestSection, ReplaySettings
+from market_ingest.ingest import BATCH_ROWS
 from market_ingest.metrics import IngestMetrics
 from market_ingest.sources.replay import ReplaySource
 from tocsin_common import logs
@@ -45,8 +46,8 @@ from tocsin_common.streams import CANDLES, TRADES
 from tocsin_common.tracing import HEADER
 
 COPIES = 32
-BATCHES = (100, 500)
-"""Trades of a message (`batch_rows`): a hundred, and as many as by default. The more there are, the faster both are,
+BATCHES = (100, BATCH_ROWS)
+"""Trades of a message: a hundred, and as many as there are. The more there are, the faster both are,
 raw publishing more so than ingest: it pays for messages alone, ingest for each trade, too."""
 
 ROUNDS = 3
@@ -112,12 +113,12 @@ def one_core() -> Iterator[None]:
 async def one_round(file: Path, batch_rows: int) -> list[Spent]:
     """The same messages three times: through ingest, ready from memory, and encoded from memory."""
     async with bus_on_fresh_nats() as bus:
-        source_settings = ReplaySettings(kind="replay", files=[file])
-        settings = IngestSection(source=source_settings, max_lag_marks=0, batch_rows=batch_rows)
+        settings = IngestSection(source=ReplaySettings(kind="replay", files=[file]), max_lag_marks=0)
         set_aside()
         before = spent()
-        source = ReplaySource(source_settings)
-        await pipeline.run(source, bus, settings, asyncio.Event(), IngestMetrics(CollectorRegistry()))
+        source = ReplaySource(settings.source)
+        metrics = IngestMetrics(CollectorRegistry())
+        await pipeline.run(source, bus, settings, asyncio.Event(), metrics, batch_rows=batch_rows)
         ingested = since(before)
         messages = [message for stream in (TRADES, CANDLES) for message in await everything(bus, stream)]
     async with bus_on_fresh_nats() as bus:

@@ -7,6 +7,17 @@ from typing import Any
 from tocsin_common.events import SignalRaised
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
+PRICE_RULE = {
+    "kind": "price",
+    "rule_id": "high",
+    "name": "High",
+    "subscribers": ["me"],
+    "exchange": "binance",
+    "symbol": "BTC/USDT",
+    "level": 100_000,
+}
+"""A rule as people write it."""
+
 CONFIRMED_MS = 1_723_165_200_000
 """2024-08-09 01:00 UTC, a Friday."""
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import Result
 from msgspec.structs import replace
-from tests.alerts import a_signal
+from tests.alerts import PRICE_RULE, a_signal
 from tests.managed import NOW_MS, Managed
 from typer.testing import CliRunner
 
@@ -33,16 +33,7 @@ ME = {
 }
 RULES = [
     {"kind": "signal", "rule_id": "longs", "name": "Longs", "subscribers": ["me"], "sides": ["long"]},
-    {
-        "kind": "price",
-        "rule_id": "high",
-        "name": "High",
-        "subscribers": ["me"],
-        "exchange": "binance",
-        "symbol": "BTC/USDT",
-        "level": 100000,
-        "enabled": False,
-    },
+    {**PRICE_RULE, "enabled": False},
 ]
 
 

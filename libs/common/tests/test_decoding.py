@@ -8,21 +8,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.alerts import PRICE_RULE as RULE
 
 from tocsin_common import events
 from tocsin_common.decoding import decode
 from tocsin_common.documents import AlertRule, Subscriber
 from tocsin_common.errors import Malformed
 
-RULE = {
-    "kind": "price",
-    "rule_id": "high",
-    "name": "High",
-    "subscribers": ["me"],
-    "exchange": "binance",
-    "symbol": "BTC/USDT",
-    "level": 100_000,
-}
 DEEP = 100_000
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -35,9 +36,9 @@ Row = tuple[float, float, float, float, float, int]
 Found = dict[Key, Row]
 
 
-async def replay(bus: Bus, files: Iterable[Path], settings: IngestSection = SETTINGS) -> None:
+async def replay(bus: Bus, files: Iterable[Path], **options: Any) -> None:
     source = ReplaySource(ReplaySettings(kind="replay", files=list(files)))
-    await pipeline.run(source, bus, settings, asyncio.Event(), IngestMetrics(CollectorRegistry()))
+    await pipeline.run(source, bus, SETTINGS, asyncio.Event(), IngestMetrics(CollectorRegistry()), **options)
 
 
 async def events(bus: Bus, stream: Stream) -> list[AnyEvent]:
@@ -60,10 +61,10 @@ async def candles_on(bus: Bus) -> Found:
     return found
 
 
-async def test_no_message_holds_more_than_is_configured(memory_bus: MemoryBus, tmp_path: Path) -> None:
+async def test_no_message_holds_more_rows_than_are_asked_for(memory_bus: MemoryBus, tmp_path: Path) -> None:
     rows = [f"binance,BTC/USDT,{1_700_000_000_000 + 30_000 * number},{100 + number},1" for number in range(100)]
     (tmp_path / "trades.csv").write_text("\n".join(["exchange,symbol,ts_ms,price,amount", *rows]))
-    await replay(memory_bus, [tmp_path / "trades.csv"], IngestSection(max_lag_marks=0, batch_rows=7))
+    await replay(memory_bus, [tmp_path / "trades.csv"], batch_rows=7)
     trades = [len(event.ts_ms) for event in await events(memory_bus, TRADES) if isinstance(event, TradesReceived)]
     candles = [len(event.open_ms) for event in await events(memory_bus, CANDLES) if isinstance(event, CandlesClosed)]
     assert trades == [7] * 14 + [2]

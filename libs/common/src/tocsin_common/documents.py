@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -327,9 +327,6 @@ class ApiKey(Document, frozen=True, kw_only=True):
             raise ValueError("the scope `manage` goes with a subscriber, and no other scope does")
         if {"manage", "operate"} <= set(self.scopes):
             raise ValueError("a key has the scope `manage` or `operate`, not both")
-
-
-T = TypeVar("T")
 
 
 def encode(document: Document) -> bytes:

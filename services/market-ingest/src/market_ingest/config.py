@@ -146,13 +146,6 @@ class IngestSection(Section):
         default=["1m", "5m", "15m", "1h", "4h", "1d"],
         description="Candles to make; `1s` may be added, the others are always made.",
     )
-    batch_rows: int = Field(
-        default=500,
-        ge=1,
-        le=5_000,
-        description="Most trades or candles of a message, of which a trade takes about 70 bytes. Larger messages cost "
-        "less, smaller ones are smaller units of work for whoever reads them.",
-    )
     partitions: str = Field(
         default="all",
         description="Which of the 64 partitions this replica of a live ingest may hold: `all`, or ranges such as "

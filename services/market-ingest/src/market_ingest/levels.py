@@ -45,10 +45,10 @@ class _OpenCandle:
         self.trades = UNCOUNTED if UNCOUNTED in (self.trades, later.trades) else self.trades + later.trades
 
     def trade(self, prices: list[float], amounts: list[float]) -> None:
-        """Add trades that came later in the same interval; it has some already."""
+        """Add trades that came later in the same interval, if it is made of trades."""
         self.high, self.low, self.close = max(self.high, *prices), min(self.low, *prices), prices[-1]
         self.volume = exact.total(self.volume, amounts)
-        self.trades = UNCOUNTED if self.trades == UNCOUNTED else self.trades + len(prices)
+        self.trades += len(prices)
 
     def write(self, candles: Candles) -> None:
         """Into the first of some candles."""
@@ -140,8 +140,8 @@ class Level:
         return self._segment(rows, opens), late_rows
 
     def _as_one(self, rows: Candles) -> _OpenCandle | None:
-        """Rows of one interval as one candle: most of what comes together in a busy market is, and it takes a third of
-        the time. None: there are several intervals, one that is over, or silence among the rows."""
+        """Rows of one interval as one candle: most of what comes together in a busy market is, and it takes two thirds
+        of the time. None: there are several intervals, one that is over, or silence among the rows."""
         open_ms = int(rows.open_ms.min()) // self.length_ms * self.length_ms
         if open_ms < self._floor_ms or rows.open_ms.max() >= open_ms + self.length_ms or not rows.volume.all():
             return None

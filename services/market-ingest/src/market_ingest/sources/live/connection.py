@@ -132,8 +132,8 @@ class Connection:
         while True:
             exchange = self._exchange = self._open()
             self._ping_s = exchange.streaming["keepAlive"] / 1000
+            self._guard(exchange)
             try:
-                self._guard(exchange)
                 await self._watch(exchange)
             except Exception as error:
                 self._lost(error)
@@ -219,13 +219,13 @@ class Connection:
         """See every frame of this instance, and survive those that cannot be read."""
         make_client = exchange.client
         exchange.trades = Caches()
-        symbols = {exchange.market(symbol)["id"]: symbol for symbol in self.symbols}
 
         def client_of(url: str) -> Any:
             client = make_client(url)
             if "handle_message" not in vars(client):
                 handle = client.handle_message
                 if self._read is not None:
+                    symbols = {exchange.market(symbol)["id"]: symbol for symbol in self.symbols}
                     handle = _reading(self._read, symbols, exchange.trades, handle)
                 client.handle_message = self._guarded(exchange, client, handle)
             return client
