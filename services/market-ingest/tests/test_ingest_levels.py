@@ -43,9 +43,7 @@ def of_each(level: Level, batches: list[list[Row]]) -> tuple[list[tuple[float, .
 @example([(60_000, 10.0, 1.0)] * 9, [(59_999, 11.0, 1.0)] * 9)  # late, all of them of one interval
 @example([(1, 9.0, 1.0)] * 9, [(30_000, 10.0, 1.0)] * 8 + [(60_000, 11.0, 1.0)])  # up to the boundary
 @example([(1, 9.0, 1.0)] * 9, [(30_000, 11.0, 0.0)] + [(30_000, 10.0, 1.0)] * 8)  # silence among trades
-@example(
-    [(1, 10.0, 1.0)] * 9, [(30_000, 10.0, 1.0), (30_000, 9.0, 1.0), (30_000, 11.0, 1.0)] * 3
-)  # extremes
+@example([(1, 10.0, 1.0)] * 9, [(30_000, 10.0, 1.0), (30_000, 9.0, 1.0), (30_000, 11.0, 1.0)] * 3)  # extremes
 @example([(60_000, 10.0, 1.0)] * 9, [(60_001, 10.0, 1.0)] * 8 + [(59_999, 11.0, 1.0)])  # late among others
 def test_rows_together_are_the_same_rows_one_by_one(first: list[Row], then: list[Row]) -> None:
     together = of_each(Level("1m"), [first, then])
