@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 from typing import Any
@@ -33,6 +34,8 @@ def main() -> None:
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Trade until SIGTERM or SIGINT."""
+    # A full pass over the kept trades takes 0.4 s, and afterwards 2,000 of them would come at once. Counting frees them.
+    gc.disable()
     names = symbols(arguments.symbols)
     exchange = VENUES[arguments.venue](names, port=arguments.port, keep=arguments.keep)
     pump = Pump(exchange, arguments.rate, arguments.seed)
