@@ -34,7 +34,7 @@ def main() -> None:
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Trade until SIGTERM or SIGINT."""
-    # A full pass over the kept trades takes 0.4 s, and afterwards 2,000 of them would come at once. Counting frees them.
+    # A full pass over the kept trades takes 0.4 s, and then 2,000 of them would come at once. Counting frees them.
     gc.disable()
     names = symbols(arguments.symbols)
     exchange = VENUES[arguments.venue](names, port=arguments.port, keep=arguments.keep)
