@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tocsin import ports
 from tocsin.datadir import HeldByAnother
 from tocsin.embedded import NatsServer
 from tocsin.options import Target, target
@@ -70,3 +71,10 @@ def test_a_configured_api_port_is_kept(tmp_path: Path) -> None:
     assert choose_api_port(target(tmp_path, DEMO_CONFIG, overrides={"api_gateway.port": str(port)})) == port
     assert choose_api_port(target(tmp_path, DEMO_CONFIG, overrides={"api_gateway.port": "0"})) in CHOICE
     assert choose_api_port(target(tmp_path, DEMO_CONFIG)) > 0
+
+
+def test_no_port_is_given_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that starts after another was promised the same port would find it taken."""
+    monkeypatch.setattr(ports, "CHOICE", CHOICE[-60:])
+    given = [free_port() for _ in range(30)]
+    assert len(set(given)) == len(given)

@@ -10,9 +10,12 @@ LOOPBACK = "127.0.0.1"
 CHOICE = range(15_000, 32_000)
 TRIES = 100
 
+_given: set[int] = set()
+"""Ports that were given out: whoever is to listen on one may not have started yet."""
+
 
 def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
-    """A TCP port nobody listens on at the moment: `preferred` if it is one, otherwise any of `CHOICE`.
+    """A TCP port nobody listens on at the moment: `preferred` if it is one, otherwise any of `CHOICE`, each once.
 
     Raises:
         OSError: no such port was found.
@@ -24,6 +27,7 @@ def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
                 probe.bind((host, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError(f"no free port on {host} after {TRIES} tries")
 
@@ -33,4 +37,6 @@ def _candidates(preferred: int) -> Iterator[int]:
         yield preferred
     chance = random.SystemRandom()
     for _ in range(TRIES):
-        yield chance.choice(CHOICE)
+        port = chance.choice(CHOICE)
+        if port not in _given:
+            yield port
