@@ -40,7 +40,7 @@ from tocsin_common.requests.management import Actor
 from tocsin_common.runtime import Service
 from tocsin_common.streams import BOT, SUBSCRIBERS
 
-ADA, BOB, EVE, OPERATOR, GROUP = 4242, 4343, 6666, 1001, -100200300
+ADA, BOB, EVE, OPERATOR, GROUP = 4242424242, 4343434343, 6666666666, 1001, -100200300
 KEY = "tcs_abc_0123456789abcdef"
 
 

@@ -93,7 +93,7 @@ async def telegram_rig() -> AsyncIterator[Rig]:
             token = TELEGRAM_TOKEN if right else "1:wrong"
             return Telegram(token, base_url=server.origin, timeout_s=timeout_s, connections=8)
 
-        chat = Destination(channel="telegram", address="4242")
+        chat = Destination(channel="telegram", address="4242424242")
         yield Rig("telegram", server, chat, chat, make)
 
 
@@ -443,5 +443,5 @@ async def test_secrets_show_neither_in_logs_nor_in_errors(
         error = await failure(rig, message)
         said += [str(error), repr(error), "".join(traceback.format_exception(error)), repr(rig.channel)]
     said += [caplog.text, *capfd.readouterr()]
-    for secret in (*SECRETS, "ada@example.org", "4242"):
+    for secret in (*SECRETS, "ada@example.org", "4242424242"):
         assert secret not in "\n".join(said)

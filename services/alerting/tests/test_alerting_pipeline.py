@@ -27,7 +27,7 @@ SIGNAL = a_signal(
 )
 CROSSING = Crossing("binance", "BTC/USDT", 65_000.0, "above", 64_999.0, 65_001.2, 1_723_165_200_123, "77")
 LEVEL = PriceRule(rule_id="p", name="p", subscribers=["ada"], exchange="binance", symbol="BTC/USDT", level=65_000.0)
-PHONE = Destination(channel="telegram", address="4242")
+PHONE = Destination(channel="telegram", address="4242424242")
 HOOK = Destination(channel="webhook", address="https://example.org")
 
 
@@ -128,7 +128,7 @@ def test_an_address_never_leaves_the_sender() -> None:
     for event in run(subscriber("ada", secret, PHONE)).events():
         assert b"SECRET" not in encode(event)
         assert b"U0VDUkVU" not in encode(event)
-        assert b"4242" not in encode(event)
+        assert b"4242424242" not in encode(event)
     moved = Destination(channel="webhook", address="https://example.org/elsewhere")
     assert run(subscriber("ada", moved)).due[0].delivery_id == run(subscriber("ada", secret)).due[0].delivery_id
 
