@@ -28,7 +28,7 @@ from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceiv
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
 BATCH_ROWS = 500
-"""Most rows per message: about 35 kB, and a consumer's unit of work."""
+"""Most rows per message: about 22 kB, and a consumer's unit of work."""
 
 TOTALS = (
     "trades_read",
