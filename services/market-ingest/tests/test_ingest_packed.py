@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_ingest.columns import Instrument, TradeRows, Trades
-from market_ingest.ingest import BATCH_ROWS, trade_events
+from market_ingest.ingest import TRADE_ROWS, trade_events
 from market_ingest.packed import Packed, PackedIds, largest
 from tocsin_common.events import TradesReceived, decode, encode
 
@@ -39,15 +39,15 @@ def test_a_packed_column_reads_like_a_list() -> None:
 @pytest.mark.parametrize(
     "names",
     [
-        PackedIds(np.arange(3 * BATCH_ROWS)),
-        PackedIds(np.arange(3 * BATCH_ROWS) * 2),
-        [str(n) for n in range(3 * BATCH_ROWS)],
-        [f"{n:09}" for n in range(3 * BATCH_ROWS)],
-        [f"id-{n}" for n in range(3 * BATCH_ROWS)],
+        PackedIds(np.arange(3 * TRADE_ROWS)),
+        PackedIds(np.arange(3 * TRADE_ROWS) * 2),
+        [str(n) for n in range(3 * TRADE_ROWS)],
+        [f"{n:09}" for n in range(3 * TRADE_ROWS)],
+        [f"id-{n}" for n in range(3 * TRADE_ROWS)],
     ],
 )
 def test_a_batch_equals_what_is_decoded_from_the_stream_and_has_its_id(names: PackedIds | list[str]) -> None:
-    count = np.arange(3 * BATCH_ROWS)
+    count = np.arange(3 * TRADE_ROWS)
     trades = Trades(count + 1, count * 1e20 + 0.1, count / 7 + 1e-9, np.full(len(count), ord("b"), np.uint8), names)
     events = trade_events(TradeRows(Instrument("binance", "BTC/USDT"), trades), "replay:x", 5, 9)
     again = [decode(encode(event)) for event in events]

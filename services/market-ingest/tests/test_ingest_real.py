@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -18,6 +17,7 @@ from market_ingest import pipeline
 from market_ingest.candles import CandleBuilder, Closed
 from market_ingest.columns import Candles, Instrument, uncounted
 from market_ingest.config import IngestSection, ReplaySettings
+from market_ingest.ingest import CANDLE_ROWS, TRADE_ROWS
 from market_ingest.metrics import IngestMetrics
 from market_ingest.sources.replay import ReplaySource, check_files
 from tocsin_common.bus.memory import MemoryBus
@@ -36,9 +36,9 @@ Row = tuple[float, float, float, float, float, int]
 Found = dict[Key, Row]
 
 
-async def replay(bus: Bus, files: Iterable[Path], **options: Any) -> None:
+async def replay(bus: Bus, files: Iterable[Path]) -> None:
     source = ReplaySource(ReplaySettings(kind="replay", files=list(files)))
-    await pipeline.run(source, bus, SETTINGS, asyncio.Event(), IngestMetrics(CollectorRegistry()), **options)
+    await pipeline.run(source, bus, SETTINGS, asyncio.Event(), IngestMetrics(CollectorRegistry()))
 
 
 async def events(bus: Bus, stream: Stream) -> list[AnyEvent]:
@@ -61,14 +61,14 @@ async def candles_on(bus: Bus) -> Found:
     return found
 
 
-async def test_no_message_holds_more_rows_than_are_asked_for(memory_bus: MemoryBus, tmp_path: Path) -> None:
-    rows = [f"binance,BTC/USDT,{1_700_000_000_000 + 30_000 * number},{100 + number},1" for number in range(100)]
+async def test_no_message_holds_more_rows_than_a_consumer_takes_at_once(memory_bus: MemoryBus, tmp_path: Path) -> None:
+    rows = [f"binance,BTC/USDT,{1_700_000_000_000 + 60_000 * number},{100 + number},1" for number in range(1200)]
     (tmp_path / "trades.csv").write_text("\n".join(["exchange,symbol,ts_ms,price,amount", *rows]))
-    await replay(memory_bus, [tmp_path / "trades.csv"], batch_rows=7)
+    await replay(memory_bus, [tmp_path / "trades.csv"])
     trades = [len(event.ts_ms) for event in await events(memory_bus, TRADES) if isinstance(event, TradesReceived)]
     candles = [len(event.open_ms) for event in await events(memory_bus, CANDLES) if isinstance(event, CandlesClosed)]
-    assert trades == [7] * 14 + [2]
-    assert max(candles) == 7
+    assert trades == [TRADE_ROWS] * 9 + [48]
+    assert max(candles) == CANDLE_ROWS
 
 
 def trades_in(files: Iterable[Path]) -> pl.DataFrame:

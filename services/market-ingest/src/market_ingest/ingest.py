@@ -27,8 +27,8 @@ from market_ingest.sources.chunk import Chunk, Dropped, Interrupted, LiveTrades,
 from tocsin_common.events import CandlesClosed, Event, FeedChanged, TradesReceived
 from tocsin_trading.timeframes import TIMEFRAME_MS
 
-BATCH_ROWS = 500
-"""Most rows per message: about 22 kB, and a consumer's unit of work."""
+TRADE_ROWS, CANDLE_ROWS = 128, 500
+"""Most rows of a message, a consumer's unit of work: about 6 kB of trades, 30 kB of candles."""
 
 TOTALS = (
     "trades_read",
@@ -74,7 +74,7 @@ class Progress:
 
 class Ingest:
     """Turns chunks into events and keeps count. `settle_ms`: how late a live trade may come and still be on time.
-    `live`: the source announces its gaps itself. `batch_rows`: most rows of a message.
+    `live`: the source announces its gaps itself.
     """
 
     def __init__(
@@ -83,14 +83,12 @@ class Ingest:
         builder: CandleBuilder,
         progress: Progress,
         *,
-        batch_rows: int = BATCH_ROWS,
         settle_ms: int = 0,
         live: bool = False,
     ) -> None:
         self.source_id = source_id
         self.builder = builder
         self.progress = progress
-        self._batch_rows = batch_rows
         self._settle_ms = settle_ms
         self._live = live
 
@@ -107,7 +105,7 @@ class Ingest:
         for rows in chunk.trades:
             self._count_trades(len(rows.trades))
             unstored = self._unstored_trades(rows)
-            trades += trade_events(unstored, self.source_id, chunk.cursor, received_ms, self._batch_rows)
+            trades += trade_events(unstored, self.source_id, chunk.cursor, received_ms)
         out = Closed()
         self._build(chunk, out)
         trades += self._take_steps(chunk, out)
@@ -139,7 +137,7 @@ class Ingest:
             match step:
                 case LiveTrades(instrument):
                     candles = self.builder.of(instrument)
-                    for batch in live_events(step, self.source_id, chunk.cursor, self._batch_rows):
+                    for batch in live_events(step, self.source_id, chunk.cursor):
                         trades.append(batch)
                         self._count_trades(len(batch.ts_ms))
                         candles.add_live(batch, out)
@@ -210,7 +208,7 @@ class Ingest:
             self.progress.time_ms = max(self.progress.time_ms, end_ms)
             missing = self._unstored_candles(rows)
             if len(missing):
-                events += candle_events(rows, missing, self._batch_rows)
+                events += candle_events(rows, missing)
         return events
 
     def _unstored_candles(self, rows: CandleRows) -> Candles:
@@ -235,10 +233,10 @@ def _alternate(candles: InstrumentCandles, trades: Trades, minutes: CandleRows, 
         candles.add_trades(trades.rows(first, len(trades)), out)
 
 
-def live_events(step: LiveTrades, source_id: str, cursor: int, batch_rows: int) -> Iterator[TradesReceived]:
-    """Live trades as messages of at most so many."""
-    for first in range(0, len(step.ts_ms), batch_rows):
-        part = slice(first, first + batch_rows)
+def live_events(step: LiveTrades, source_id: str, cursor: int) -> Iterator[TradesReceived]:
+    """Live trades as messages of at most TRADE_ROWS."""
+    for first in range(0, len(step.ts_ms), TRADE_ROWS):
+        part = slice(first, first + TRADE_ROWS)
         yield TradesReceived(
             exchange=step.instrument.exchange,
             symbol=step.instrument.symbol,
@@ -254,14 +252,12 @@ def live_events(step: LiveTrades, source_id: str, cursor: int, batch_rows: int) 
         )
 
 
-def trade_events(
-    rows: TradeRows, source_id: str, cursor: int, received_ms: int, batch_rows: int = BATCH_ROWS
-) -> list[Event]:
-    """Trades of one instrument as messages of at most so many."""
+def trade_events(rows: TradeRows, source_id: str, cursor: int, received_ms: int) -> list[Event]:
+    """Trades of one instrument as messages of at most TRADE_ROWS."""
     trades = rows.trades
     parts = [trades]
-    if len(trades) > batch_rows:
-        parts = [trades.rows(at, at + batch_rows) for at in range(0, len(trades), batch_rows)]
+    if len(trades) > TRADE_ROWS:
+        parts = [trades.rows(at, at + TRADE_ROWS) for at in range(0, len(trades), TRADE_ROWS)]
     return [
         TradesReceived(
             exchange=rows.instrument.exchange,
@@ -280,11 +276,11 @@ def trade_events(
     ]
 
 
-def candle_events(rows: CandleRows, candles: Candles, batch_rows: int = BATCH_ROWS) -> list[Event]:
-    """Closed candles of one key as messages of at most so many, each with trade counts or without."""
+def candle_events(rows: CandleRows, candles: Candles) -> list[Event]:
+    """Closed candles of one key as messages of at most CANDLE_ROWS, each with trade counts or without."""
     counted = candles.trades > UNCOUNTED
     cuts = (np.flatnonzero(counted[1:] != counted[:-1]) + 1).tolist()
-    starts = sorted({*range(0, len(candles), batch_rows), *cuts})
+    starts = sorted({*range(0, len(candles), CANDLE_ROWS), *cuts})
     return [
         CandlesClosed(
             exchange=rows.instrument.exchange,

@@ -12,7 +12,7 @@ import structlog
 from market_ingest.candles import CandleBuilder
 from market_ingest.columns import Instrument
 from market_ingest.config import IngestSection
-from market_ingest.ingest import BATCH_ROWS, Ingest
+from market_ingest.ingest import Ingest
 from market_ingest.metrics import IngestMetrics
 from market_ingest.partitions.replica import Replica
 from market_ingest.publisher import Publisher
@@ -39,11 +39,10 @@ async def run(
     stop: asyncio.Event,
     metrics: IngestMetrics,
     replica: Replica | None = None,
-    batch_rows: int = BATCH_ROWS,
 ) -> None:
     """Bring a source onto the streams until it ends or `stop` is set; goes on where the streams end.
 
-    `replica`: one of several, which share the source's instruments. `batch_rows`: most trades or candles of a message.
+    `replica`: one of several, which share the source's instruments.
     """
     builder = CandleBuilder(
         gap_ms=settings.gap_ms,
@@ -62,7 +61,6 @@ async def run(
             source.source_id,
             builder,
             resumed.progress,
-            batch_rows=batch_rows,
             settle_ms=settle_ms,
             live=source.live,
         ),

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from market_ingest.columns import Candles, Instrument
 from market_ingest.history.paging import Key
+from market_ingest.ingest import CANDLE_ROWS
 from tocsin_common.events import CandlesClosed, Difference
 from tocsin_trading.instruments import Kind, parse_symbol
-
-BATCH_ROWS = 500
 
 SUM_TOLERANCE = 1e-12
 """A day is the sum of 1440 volumes, each rounded by 1e-16 of itself."""
@@ -111,9 +110,9 @@ def _events(key: Key, wrong: Sequence[_Correction]) -> list[CandlesClosed]:
         revision = 1 if one.ours is None else one.ours.revision + 1
         groups.setdefault((revision, one.ours is None), []).append(one)
     return [
-        _event(key, revision, rows[at : at + BATCH_ROWS])
+        _event(key, revision, rows[at : at + CANDLE_ROWS])
         for (revision, _), rows in groups.items()
-        for at in range(0, len(rows), BATCH_ROWS)
+        for at in range(0, len(rows), CANDLE_ROWS)
     ]
 
 
