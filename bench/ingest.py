@@ -110,8 +110,7 @@ async def one_round(file: Path) -> list[Spent]:
         set_aside()
         before = spent()
         source = ReplaySource(settings.source)
-        metrics = IngestMetrics(CollectorRegistry())
-        await pipeline.run(source, bus, settings, asyncio.Event(), metrics)
+        await pipeline.run(source, bus, settings, asyncio.Event(), IngestMetrics(CollectorRegistry()))
         ingested = since(before)
         messages = [message for stream in (TRADES, CANDLES) for message in await everything(bus, stream)]
     async with bus_on_fresh_nats() as bus:

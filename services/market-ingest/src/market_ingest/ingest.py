@@ -79,13 +79,7 @@ class Ingest:
     """
 
     def __init__(
-        self,
-        source_id: str,
-        builder: CandleBuilder,
-        progress: Progress,
-        *,
-        settle_ms: int = 0,
-        live: bool = False,
+        self, source_id: str, builder: CandleBuilder, progress: Progress, *, settle_ms: int = 0, live: bool = False
     ) -> None:
         self.source_id = source_id
         self.builder = builder
@@ -105,8 +99,7 @@ class Ingest:
         trades: list[Event] = []
         for rows in chunk.trades:
             self._count_trades(len(rows.trades))
-            unstored = self._unstored_trades(rows)
-            trades += trade_events(unstored, self.source_id, chunk.cursor, received_ms)
+            trades += trade_events(self._unstored_trades(rows), self.source_id, chunk.cursor, received_ms)
         out = Closed()
         self._build(chunk, out)
         trades += self._take_steps(chunk, out)

@@ -57,13 +57,7 @@ async def run(
     settle_ms = settings.grace_ms if source.live else 0
     pipeline = _Pipeline(
         source=source,
-        ingest=Ingest(
-            source.source_id,
-            builder,
-            resumed.progress,
-            settle_ms=settle_ms,
-            live=source.live,
-        ),
+        ingest=Ingest(source.source_id, builder, resumed.progress, settle_ms=settle_ms, live=source.live),
         bus=bus,
         resumed=resumed,
         settings=settings,
