@@ -17,8 +17,9 @@ from market_ingest import pipeline
 from market_ingest.candles import CandleBuilder, Closed
 from market_ingest.columns import Candles, Instrument, uncounted
 from market_ingest.config import IngestSection, ReplaySettings
-from market_ingest.ingest import CANDLE_ROWS, TRADE_ROWS
+from market_ingest.ingest import CANDLE_ROWS, TRADE_ROWS, live_events
 from market_ingest.metrics import IngestMetrics
+from market_ingest.sources.chunk import LiveTrades
 from market_ingest.sources.replay import ReplaySource, check_files
 from tocsin_common.bus.memory import MemoryBus
 from tocsin_common.bus.protocol import Bus
@@ -69,6 +70,24 @@ async def test_no_message_holds_more_rows_than_a_consumer_takes_at_once(memory_b
     candles = [len(event.open_ms) for event in await events(memory_bus, CANDLES) if isinstance(event, CandlesClosed)]
     assert trades == [TRADE_ROWS] * 9 + [48]
     assert max(candles) == CANDLE_ROWS
+
+
+def test_live_trades_are_cut_in_the_same_way_and_none_is_left_out() -> None:
+    count = 2 * TRADE_ROWS + 1
+    numbers, ones, ids = list(range(count)), [1.0] * count, [str(number) for number in range(count)]
+    step = LiveTrades(
+        Instrument("binance", "BTC/USDT"),
+        received_ms=9,
+        ts_ms=numbers,
+        price=ones,
+        amount=ones,
+        side="b" * count,
+        trade_id=ids,
+        repaired=False,
+    )
+    messages = list(live_events(step, "live", 0))
+    assert [len(message.ts_ms) for message in messages] == [TRADE_ROWS, TRADE_ROWS, 1]
+    assert [name for message in messages for name in message.trade_id] == ids
 
 
 def trades_in(files: Iterable[Path]) -> pl.DataFrame:
